@@ -1,1 +1,7 @@
-//! x
+//! A message router: text messages in, an app answers, the reply leaves by the line it came in on.
+
+pub mod time;
+
+pub mod message;
+
+pub mod store;

@@ -1,0 +1,493 @@
+//! Where messages are safe. One trait, [`Store`], with its contract in prose; `sqlite` is for the daemon, `memory` for
+//! tests and scripts, and one conformance suite (`tests/suite/store.rs`) holds for both.
+//!
+//! A store decides nothing: what becomes of a message is the router's business. It keeps rows, finds what is
+//! unfinished or due, and makes a batch of changes durable at once.
+
+use crate::message::{
+    Connection, Contact, Direction, Incoming, MessageId, Name, Origin, Outgoing, Priority, State,
+};
+use crate::time::Timestamp;
+use serde::Serialize;
+use std::time::Duration;
+
+/// The durable side of the router: one writer, used by the router's thread alone.
+///
+/// **Transactions.** The first change after a [`commit`](Store::commit) opens a transaction; the next `commit`
+/// ends it. What a method reads includes the open transaction's own changes. When any method returns an
+/// error, the transaction is doomed: the caller makes no further change and calls `commit`, which undoes everything since
+/// the last one and returns an error as well. After such a `commit` the store may have had to re-open
+/// its file, and it may turn out that the failed transaction is on disk after all; so the caller calls
+/// [`recover`](Store::recover) before anything else.
+///
+/// **Lanes.** Messages of one connection, direction and priority form a lane, in the order of their ids. Only the
+/// first open message of a lane can be claimed or taken; the next one moves up when the first
+/// ends or is held. A message with a `not_before` stands in no lane: it waits for its own time, delays nobody and is delayed by nobody.
+/// However long one lane is, finding what other lanes have to do takes no longer.
+///
+/// **Claims.** [`unfinished`](Store::unfinished) and [`take_due`](Store::take_due) claim what they return: it is not returned
+/// again until it is settled back to `queued` or `uncertain`, or until `recover`. Attempts are counted by the claim, hence on disk before
+/// an app or a carrier sees the message, provided that the caller commits in between (it must).
+///
+/// **History.** Every change of state appends an [`Entry`].
+pub trait Store: Send {
+    /// The newest id ever stored, duplicates and purged messages included; new ids must be greater.
+    fn newest(&self) -> Option<MessageId>;
+
+    /// Stores one message from a source in the state `received` (or `quarantined` or `duplicate`, as `row.state` says).
+    /// Its connection is created on first sight.
+    fn accept(&mut self, row: &NewIncoming<'_>) -> Result<(), StoreError>;
+
+    /// Claims up to `limit` received messages, each the first of its lane, oldest first, and counts an attempt
+    /// for each. [`Tried::Never`] returns those that no app has seen; [`Tried::Before`] those that were claimed
+    /// by a process that ended, or put back, and sets `redelivered` on them.
+    fn unfinished(
+        &mut self,
+        tried: Tried,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Vec<Unfinished>, StoreError>;
+
+    /// Ends a received message in `ending.state`; its lane moves up. `false`, and nothing happens, when it was not `received`.
+    fn finish(&mut self, id: MessageId, ending: &Ending, now: Timestamp) -> Result<bool, StoreError>;
+
+    /// Gives back a claimed message that was not handled, at a clean stop: the attempt does not count. It is
+    /// `redelivered` when it comes again.
+    fn put_back(&mut self, id: MessageId, now: Timestamp) -> Result<(), StoreError>;
+
+    /// Stores one message to be sent, in the state `row.state`: `queued`, or already ended or held.
+    fn queue(&mut self, row: &NewOutgoing<'_>) -> Result<(), StoreError>;
+
+    /// Claims up to `limit` messages of `backend` that are due, each the first of its lane: the state becomes
+    /// `sending`, the attempt is counted. Replies come before single messages, those before bulk; within a priority the earliest due first.
+    fn take_due(&mut self, backend: &str, limit: usize, now: Timestamp) -> Result<Vec<Taken>, StoreError>;
+
+    /// Changes the state of an outgoing message. `false`, and nothing but an [`Entry`] with the
+    /// news happens, when [`State::may_become`] forbids the change (late news) or there is no such message (then no entry either).
+    /// `sending` is left only this way; going back to `queued` or `uncertain` keeps the place in the lane, blocked until `settlement.due`.
+    fn settle(&mut self, id: MessageId, settlement: &Settlement, now: Timestamp) -> Result<bool, StoreError>;
+
+    /// Appends to the history of a message without changing its state. Unknown ids are ignored.
+    fn note(&mut self, id: MessageId, actor: &str, reason: &str, now: Timestamp) -> Result<(), StoreError>;
+
+    /// When the next message of `backend` falls due, claims aside; a time in the past means now.
+    fn next_due(&mut self, backend: &str) -> Result<Option<Timestamp>, StoreError>;
+
+    /// Up to `limit` messages in `queued`, `uncertain` or `held` whose validity has ended by `now`, earliest first, in whatever place of their lane.
+    fn overdue(&mut self, now: Timestamp, limit: usize) -> Result<Vec<MessageId>, StoreError>;
+
+    /// The outgoing message that `backend`'s carrier calls `remote_id`; the newest, should there be several.
+    fn by_remote_id(&mut self, backend: &str, remote_id: &str) -> Result<Option<MessageId>, StoreError>;
+
+    /// What [`remember`](Store::remember) stored under `key` in `scope`.
+    fn recall(&mut self, scope: &str, key: &str) -> Result<Option<Remembered>, StoreError>;
+
+    /// Remembers a redelivery or idempotency key. An older memory under the same key is replaced.
+    fn remember(&mut self, scope: &str, key: &str, what: &Remembered) -> Result<(), StoreError>;
+
+    /// The person behind a connection, if one is known.
+    fn contact(&mut self, connection: &Connection) -> Result<Option<Contact>, StoreError>;
+
+    /// Changes what is known of the person behind a connection.
+    fn change_contact(
+        &mut self,
+        connection: &Connection,
+        change: &ContactChange,
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
+
+    /// Makes the store fit what the process has in hand, after a start or a failed `commit`: every claimed received message
+    /// that is not `in_hand` can be claimed again, as [`Tried::Before`]. Returns the messages in `sending` that are not `in_hand`, which the caller settles.
+    fn recover(
+        &mut self,
+        in_hand: &dyn Fn(MessageId) -> bool,
+        now: Timestamp,
+    ) -> Result<Vec<Taken>, StoreError>;
+
+    /// Moves everything that waits along with a step of the wall clock: `not_before`, due times and validity of all open and held outgoing messages.
+    fn shift(&mut self, by: Duration) -> Result<(), StoreError>;
+
+    /// Deletes up to `limit` ended messages last changed before `before`, with their histories, and forgets keys
+    /// remembered before `keys_before`. Returns how many messages went.
+    fn purge(
+        &mut self,
+        before: Option<Timestamp>,
+        keys_before: Timestamp,
+        limit: usize,
+    ) -> Result<usize, StoreError>;
+
+    /// How many messages of a direction are open: received, or queued, sending and uncertain.
+    fn waiting(&self, direction: Direction) -> u64;
+
+    /// Makes everything since the last commit durable, whole or not at all. With nothing to do it touches no disk.
+    fn commit(&mut self) -> Result<(), StoreError>;
+
+    /// A reader of its own, which sees what is committed and never delays the writer.
+    fn reader(&self) -> Result<Box<dyn Reader>, StoreError>;
+}
+
+/// Reads what is committed: for pages, the API and the CLI. Owned by one thread at a time.
+pub trait Reader: Send {
+    /// One message with its history and raw octets.
+    fn message(&mut self, id: MessageId) -> Result<Option<Detail>, StoreError>;
+
+    /// A page of messages.
+    fn messages(&mut self, query: &Query) -> Result<Page, StoreError>;
+
+    /// How many messages there are in each state, by backend and direction. Conservation (P17): every accepted
+    /// message is counted exactly once.
+    fn tally(&mut self) -> Result<Vec<Count>, StoreError>;
+
+    /// The same counted afresh from the rows, for `check --ledger`; slow on a large store.
+    fn recount(&mut self) -> Result<Vec<Count>, StoreError>;
+
+    /// The creation time of the oldest open outgoing message of a backend.
+    fn oldest_waiting(&mut self, backend: &str) -> Result<Option<Timestamp>, StoreError>;
+}
+
+/// A message to [`Store::accept`].
+#[derive(Clone, Debug)]
+pub struct NewIncoming<'a> {
+    /// Its name.
+    pub id: MessageId,
+    /// What the engine decoded.
+    pub incoming: &'a Incoming,
+    /// `received`, `duplicate` or `quarantined`.
+    pub state: State,
+    /// Why, for `quarantined`.
+    pub reason: Option<&'a str>,
+    /// The earlier message, for `duplicate`.
+    pub duplicate_of: Option<MessageId>,
+    /// Whether it is test traffic.
+    pub origin: Origin,
+    /// When it was accepted.
+    pub at: Timestamp,
+}
+
+/// A message to [`Store::queue`].
+#[derive(Clone, Debug)]
+pub struct NewOutgoing<'a> {
+    /// Its name.
+    pub id: MessageId,
+    /// To whom.
+    pub connection: &'a Connection,
+    /// What to send.
+    pub text: &'a str,
+    /// The message that it answers.
+    pub in_response_to: Option<MessageId>,
+    /// `queued`, `cancelled`, `failed` or `held`.
+    pub state: State,
+    /// Why, for the others.
+    pub reason: Option<&'a str>,
+    /// Its turn among others.
+    pub priority: Priority,
+    /// Its own time; then it stands in no lane.
+    pub not_before: Option<Timestamp>,
+    /// The end of its validity.
+    pub expires_at: Timestamp,
+    /// Whether it is test traffic.
+    pub origin: Origin,
+    /// Who made it: `app echo`, `api`, `cli`.
+    pub actor: &'a str,
+    /// When it was accepted.
+    pub at: Timestamp,
+}
+
+/// Which received messages to claim.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Tried {
+    /// No app has seen them.
+    Never,
+    /// An app may have seen them.
+    Before,
+}
+
+/// A claimed received message.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Unfinished {
+    /// Its name.
+    pub id: MessageId,
+    /// Who sent it.
+    pub connection: Connection,
+    /// What they sent.
+    pub text: String,
+    /// When it was accepted.
+    pub received_at: Timestamp,
+    /// When the source says that it was sent.
+    pub source_time: Option<Timestamp>,
+    /// Attempts so far, this one included.
+    pub attempt: u32,
+    /// An app may have seen it before.
+    pub redelivered: bool,
+    /// Whether it is test traffic.
+    pub origin: Origin,
+    /// The person behind the connection.
+    pub contact: Option<Contact>,
+}
+
+/// How handling ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Ending {
+    /// `handled`, `failed` or `quarantined`.
+    pub state: State,
+    /// Why, or what else a person may want to know.
+    pub reason: Option<String>,
+    /// Who decided: `app echo`, `router`.
+    pub actor: String,
+}
+
+/// A claimed message to send.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Taken {
+    /// What the backend needs.
+    pub outgoing: Outgoing,
+    /// How many earlier attempts ended without certainty.
+    pub uncertain: u32,
+}
+
+/// What became of an attempt.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Settlement {
+    /// The new state. `uncertain` counts an attempt without certainty.
+    pub state: State,
+    /// Why.
+    pub reason: Option<String>,
+    /// Who says so: `backend Zain`, `router`, `person admin`.
+    pub actor: String,
+    /// For `queued` and `uncertain`: when to try (again).
+    pub due: Option<Timestamp>,
+    /// The attempt does not count (it was not made).
+    pub uncounted: bool,
+    /// The carrier's name for it.
+    pub remote_id: Option<String>,
+    /// Into how many parts it was cut.
+    pub parts: Option<u32>,
+}
+
+impl Settlement {
+    /// A plain change of state.
+    pub fn new(state: State, actor: impl Into<String>) -> Settlement {
+        Settlement {
+            state,
+            reason: None,
+            actor: actor.into(),
+            due: None,
+            uncounted: false,
+            remote_id: None,
+            parts: None,
+        }
+    }
+
+    /// The same, with a reason.
+    pub fn because(mut self, reason: impl Into<String>) -> Settlement {
+        self.reason = Some(reason.into());
+        self
+    }
+}
+
+/// What is remembered of a key.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Remembered {
+    /// The message it belongs to.
+    pub id: MessageId,
+    /// A digest of the request, where the same key with another request is a mistake.
+    pub digest: Vec<u8>,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// A change of what is known about the person behind a connection.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ContactChange {
+    /// A new contact of this name (and language, may be empty); the connection moves to it.
+    Register {
+        /// The person's name.
+        name: String,
+        /// The language taken along from the contact before; empty for none.
+        language: String,
+    },
+    /// The language of the contact behind the connection; nothing happens when there is none.
+    Language(String),
+    /// The connection belongs to an existing contact from now on.
+    Join(i64),
+}
+
+/// One line of a message's history.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Entry {
+    /// When.
+    #[serde(serialize_with = "as_text")]
+    pub at: Timestamp,
+    /// The state from then on.
+    pub state: State,
+    /// Who: `backend Zain`, `app echo`, `router`, `api`.
+    pub actor: String,
+    /// In which attempt; 0 before the first.
+    pub attempt: u32,
+    /// Why.
+    pub reason: Option<String>,
+}
+
+/// A message as pages and programs see it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Row {
+    /// Its name.
+    pub id: MessageId,
+    /// In or out.
+    pub direction: Direction,
+    /// Its backend.
+    pub backend: Name,
+    /// The address on it.
+    pub identity: String,
+    /// What it says.
+    pub text: String,
+    /// Where it stands.
+    pub state: State,
+    /// Why.
+    pub reason: Option<String>,
+    /// When it was accepted.
+    #[serde(serialize_with = "as_text")]
+    pub created_at: Timestamp,
+    /// When its state last changed.
+    #[serde(serialize_with = "as_text")]
+    pub updated_at: Timestamp,
+    /// The message that it answers.
+    pub in_response_to: Option<MessageId>,
+    /// The message whose repetition it is.
+    pub duplicate_of: Option<MessageId>,
+    /// An app may have seen it more than once.
+    pub redelivered: bool,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// Into how many parts it was cut.
+    pub parts: Option<u32>,
+    /// Real or test.
+    pub origin: Origin,
+    /// Its turn; for outgoing messages.
+    pub priority: Option<Priority>,
+    /// Its own time.
+    #[serde(serialize_with = "as_optional_text")]
+    pub not_before: Option<Timestamp>,
+    /// The end of its validity; for outgoing messages.
+    #[serde(serialize_with = "as_optional_text")]
+    pub expires_at: Option<Timestamp>,
+    /// When the source says that it was sent.
+    #[serde(serialize_with = "as_optional_text")]
+    pub source_time: Option<Timestamp>,
+    /// The carrier's name for it.
+    pub remote_id: Option<String>,
+}
+
+/// A message with all that is known.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Detail {
+    /// The row.
+    #[serde(flatten)]
+    pub row: Row,
+    /// Everything that happened to it, oldest first.
+    pub history: Vec<Entry>,
+    /// The octets it was decoded from.
+    #[serde(skip)]
+    pub raw: Option<Vec<u8>>,
+}
+
+/// Which messages to list. All conditions must hold.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Query {
+    /// On this backend.
+    pub backend: Option<String>,
+    /// With this identity.
+    pub identity: Option<String>,
+    /// In or out only.
+    pub direction: Option<Direction>,
+    /// In this state.
+    pub state: Option<State>,
+    /// Beyond this message in the direction of reading; it is itself not part of the page.
+    pub after: Option<MessageId>,
+    /// Oldest first instead of newest first.
+    pub ascending: bool,
+    /// At most so many, 1 to 1,000.
+    pub limit: usize,
+}
+
+impl Default for Query {
+    fn default() -> Query {
+        Query {
+            backend: None,
+            identity: None,
+            direction: None,
+            state: None,
+            after: None,
+            ascending: false,
+            limit: 100,
+        }
+    }
+}
+
+/// One page of a listing.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Page {
+    /// The messages.
+    pub messages: Vec<Row>,
+    /// Where the next page starts; none at the end.
+    pub next: Option<MessageId>,
+}
+
+/// How many messages share a backend, a direction and a state.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
+pub struct Count {
+    /// The backend.
+    pub backend: Name,
+    /// In or out.
+    pub direction: Direction,
+    /// The state.
+    pub state: State,
+    /// So many.
+    pub count: u64,
+}
+
+/// Why the store could not do it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum StoreError {
+    /// The disk is full or a quota is reached.
+    Full(String),
+    /// The file or its file system cannot be written.
+    ReadOnly(String),
+    /// Somebody else holds a lock on the database.
+    Locked(String),
+    /// Another daemon uses this store; the text names the holder.
+    InUse(String),
+    /// The file comes from a newer version of this program.
+    Newer(String),
+    /// The file is damaged or gone.
+    Damaged(String),
+    /// Anything else that the disk or the database said.
+    Broken(String),
+}
+
+impl std::fmt::Display for StoreError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            StoreError::Full(why) => write!(f, "the disk is full: {why}"),
+            StoreError::ReadOnly(why) => write!(f, "the store cannot be written: {why}"),
+            StoreError::Locked(why) => write!(f, "the database is locked by another program: {why}"),
+            StoreError::InUse(why) => write!(f, "the store is in use: {why}"),
+            StoreError::Newer(why) => write!(f, "the store is newer than this program: {why}"),
+            StoreError::Damaged(why) => write!(f, "the store is damaged: {why}"),
+            StoreError::Broken(why) => write!(f, "the store failed: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for StoreError {}
+
+fn as_text<S: serde::Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(at)
+}
+
+fn as_optional_text<S: serde::Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+    match at {
+        Some(at) => serializer.collect_str(at),
+        None => serializer.serialize_none(),
+    }
+}
