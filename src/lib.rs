@@ -5,3 +5,7 @@ pub mod time;
 pub mod message;
 
 pub mod store;
+
+pub mod apps;
+
+pub mod phases;
