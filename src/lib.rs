@@ -9,3 +9,9 @@ pub mod store;
 pub mod apps;
 
 pub mod phases;
+
+pub mod retry;
+
+pub mod guard;
+
+pub mod router;

@@ -1,0 +1,288 @@
+//! The router's outgoing half: which backend may have how many messages, what became of each, and reports.
+
+use super::{BackendPolicy, Change, Refused, Router, policy};
+use crate::message::{About, MessageId, Name, Receipt, Report, SendFailure, State, Verdict};
+use crate::retry::{self, Decision};
+use crate::store::{Settlement, Taken};
+use crate::time::Timestamp;
+use std::time::Duration;
+
+/// A backend, as the router sees it.
+pub(super) struct Desk {
+    pub(super) policy: BackendPolicy,
+    /// It takes messages.
+    up: bool,
+    /// It will not take any until somebody does something: why.
+    pub(super) parked: Option<String>,
+    pub(super) in_flight: usize,
+    pub(super) next_due: NextDue,
+}
+
+/// When a backend's next message falls due, as far as is known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum NextDue {
+    Unknown,
+    At(Timestamp),
+    Never,
+}
+
+impl Desk {
+    /// Something may have become due.
+    pub(super) fn look_again(&mut self) {
+        self.next_due = NextDue::Unknown;
+    }
+
+    /// It can take a message now.
+    pub(super) fn is_open(&self) -> bool {
+        self.up && self.in_flight < self.policy.window
+    }
+}
+
+/// A message in a backend's hands.
+pub(super) struct Flight {
+    pub(super) backend: Name,
+    pub(super) attempt: u32,
+    pub(super) uncertain: u32,
+}
+
+impl Router {
+    /// Makes a backend known, or changes its rules. It takes messages once it is [`up`](Router::backend_up).
+    pub fn set_backend(&mut self, name: &Name, policy: BackendPolicy) {
+        let desk = self.desks.entry(name.clone()).or_insert(Desk {
+            policy: policy.clone(),
+            up: false,
+            parked: None,
+            in_flight: 0,
+            next_due: NextDue::Unknown,
+        });
+        desk.policy = policy;
+    }
+
+    /// Forgets a backend that is configured no more. What still waits for it stays stored until its validity ends.
+    pub fn remove_backend(&mut self, name: &str) {
+        self.desks.remove(name);
+    }
+
+    /// The backend takes messages from now on.
+    pub fn backend_up(&mut self, name: &str) {
+        if let Some(desk) = self.desks.get_mut(name) {
+            desk.up = true;
+            desk.parked = None;
+            desk.look_again();
+        }
+    }
+
+    /// The backend takes no messages for now; they wait.
+    pub fn backend_down(&mut self, name: &str) {
+        if let Some(desk) = self.desks.get_mut(name) {
+            desk.up = false;
+        }
+    }
+
+    /// The backend takes no messages until somebody does something; new ones are held for a person.
+    pub fn backend_parked(&mut self, name: &str, why: &str) {
+        if let Some(desk) = self.desks.get_mut(name) {
+            desk.up = false;
+            desk.parked = Some(why.to_string());
+        }
+    }
+
+    /// The backend's thread is lost: whatever it had in hand may or may not have left.
+    pub fn backend_abandoned(&mut self, name: &str, now: Timestamp) {
+        self.backend_down(name);
+        let lost = self.flights.iter().filter(|(_, flight)| &*flight.backend == name);
+        for id in lost.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.sent(id, Err(SendFailure::Unsure("the backend stopped answering".into())), now);
+        }
+    }
+
+    /// How many messages the backend has in hand.
+    pub fn in_flight(&self, name: &str) -> usize {
+        self.desks.get(name).map_or(0, |desk| desk.in_flight)
+    }
+
+    /// A backend tells what became of a message that it was given.
+    pub fn sent(&mut self, id: MessageId, result: Result<Receipt, SendFailure>, now: Timestamp) {
+        let Some(flight) = self.flights.remove(&id) else {
+            // Given up long ago; but that it did leave is worth knowing.
+            if let Ok(receipt) = result {
+                let settlement = Settlement::new(State::Sent, "late news").because("sent after all");
+                self.record(Change::Settle { id, settlement: with_receipt(settlement, receipt), at: now });
+            }
+            return;
+        };
+        if let Some(desk) = self.desks.get_mut(&flight.backend) {
+            desk.in_flight = desk.in_flight.saturating_sub(1);
+            desk.look_again();
+        }
+        self.settle_attempt(id, flight, result, now);
+    }
+
+    /// A carrier tells what became of a message that was sent earlier. A report about a message that nobody knows is
+    /// counted and otherwise ignored. Safe after the next successful `commit`.
+    pub fn report(&mut self, report: &Report, now: Timestamp) -> Result<(), Refused> {
+        self.may_write(now)?;
+        let id = match &report.about {
+            About::Id(id) => Some(*id),
+            About::Remote(remote_id) => {
+                let found = self.store.by_remote_id(&report.backend, remote_id);
+                self.written(found)?
+            }
+        };
+        let Some(id) = id else {
+            self.counters.unknown_reports += 1;
+            log::warn!("backend {} reports about a message that is not known here", report.backend);
+            return Ok(());
+        };
+        let actor = format!("report {}", report.backend);
+        let state = match report.verdict {
+            Verdict::Delivered => State::Delivered,
+            Verdict::Failed => State::Failed,
+            Verdict::Underway => {
+                let note = report.note.as_deref().unwrap_or("underway");
+                let noted = self.store.note(id, &actor, note, now);
+                return self.written(noted);
+            }
+        };
+        let settlement = Settlement { reason: report.note.clone(), ..Settlement::new(state, actor) };
+        let settled = self.store.settle(id, &settlement, now);
+        self.written(settled).map(|_| ())
+    }
+
+    /// A person decides about a message: `queued` releases a held one, `held` and `cancelled` stop one that
+    /// waits. `false` when it has gone too far for that.
+    pub fn decide_by_hand(
+        &mut self,
+        id: MessageId,
+        state: State,
+        actor: &str,
+        now: Timestamp,
+    ) -> Result<bool, Refused> {
+        self.may_write(now)?;
+        if !matches!(state, State::Queued | State::Held | State::Cancelled) {
+            return Err(Refused::new(
+                policy::Refusal::Invalid,
+                format!("a person can make a message queued, held or cancelled, not {state}"),
+            ));
+        }
+        if self.flights.contains_key(&id) {
+            return Ok(false);
+        }
+        let settlement =
+            Settlement { due: Some(now), ..Settlement::new(state, actor) }.because("decided by hand");
+        let settled = self.store.settle(id, &settlement, now);
+        let settled = self.written(settled)?;
+        self.desks.values_mut().for_each(Desk::look_again);
+        Ok(settled)
+    }
+
+    /// Gives each open backend what is due for it.
+    pub(super) fn take(&mut self, now: Timestamp) {
+        if self.stopping || self.doomed.is_some() {
+            return;
+        }
+        for (name, desk) in &mut self.desks {
+            let due = match desk.next_due {
+                NextDue::Unknown => true,
+                NextDue::At(at) => at <= now,
+                NextDue::Never => false,
+            };
+            if !due || !desk.is_open() {
+                continue;
+            }
+            let free = desk.policy.window - desk.in_flight;
+            let taken = match self.store.take_due(name, free, now) {
+                Ok(taken) => taken,
+                Err(error) => {
+                    self.doomed.get_or_insert(error);
+                    return;
+                }
+            };
+            if taken.len() < free {
+                match self.store.next_due(name) {
+                    Ok(next) => desk.next_due = next.map_or(NextDue::Never, NextDue::At),
+                    Err(error) => {
+                        self.doomed.get_or_insert(error);
+                        return;
+                    }
+                }
+            }
+            for Taken { outgoing, uncertain } in taken {
+                desk.in_flight += 1;
+                let flight = Flight { backend: name.clone(), attempt: outgoing.attempt, uncertain };
+                self.flights.insert(outgoing.id, flight);
+                self.taken.push(outgoing);
+            }
+        }
+    }
+
+    /// A message was `sending` when an earlier process ended; or its claim turned out to be on disk although the commit failed: then it was never given out.
+    pub(super) fn settle_stranded(&mut self, taken: Taken, now: Timestamp) {
+        let Taken { outgoing, uncertain } = taken;
+        let flight =
+            Flight { backend: outgoing.connection.backend.clone(), attempt: outgoing.attempt, uncertain };
+        let failure = if self.started {
+            SendFailure::Untried("the store failed before it was given to its backend".into())
+        } else {
+            SendFailure::Unsure("the process ended while it was being sent".into())
+        };
+        self.settle_attempt(outgoing.id, flight, Err(failure), now);
+    }
+
+    fn settle_attempt(
+        &mut self,
+        id: MessageId,
+        flight: Flight,
+        result: Result<Receipt, SendFailure>,
+        now: Timestamp,
+    ) {
+        let actor = format!("backend {}", flight.backend);
+        let settlement = match result {
+            Ok(receipt) => with_receipt(Settlement::new(State::Sent, actor), receipt),
+            Err(failure) => {
+                let on_uncertain = self
+                    .desks
+                    .get(&flight.backend)
+                    .and_then(|desk| desk.policy.on_uncertain)
+                    .unwrap_or(self.policy.on_uncertain);
+                if matches!(failure, SendFailure::Unsure(_)) {
+                    self.counters.uncertain += 1;
+                }
+                let jitter = id.tail() as u64 ^ u64::from(flight.attempt).wrapping_mul(0x9e37_79b9);
+                let decision =
+                    retry::decide(&failure, flight.attempt, flight.uncertain, on_uncertain, jitter);
+                settlement(decision, retry::reason(&failure), actor, now)
+            }
+        };
+        self.record(Change::Settle { id, settlement, at: now });
+    }
+}
+
+fn with_receipt(settlement: Settlement, receipt: Receipt) -> Settlement {
+    Settlement {
+        remote_id: receipt.remote_id,
+        parts: receipt.parts,
+        reason: settlement.reason.or(receipt.note),
+        ..settlement
+    }
+}
+
+fn settlement(decision: Decision, why: &str, actor: String, now: Timestamp) -> Settlement {
+    let (state, wait) = match decision {
+        Decision::Retry(wait) => (State::Queued, Some(wait)),
+        Decision::Untried => (State::Queued, Some(Duration::ZERO)),
+        Decision::Uncertain(wait) => (State::Uncertain, Some(wait)),
+        Decision::Hold => (State::Held, None),
+        Decision::Fail | Decision::FailUncertain => (State::Failed, None),
+    };
+    let reason = match decision {
+        Decision::Hold => format!("uncertain, held for a person: {why}"),
+        Decision::FailUncertain => format!("uncertain twice, may have arrived: {why}"),
+        _ => why.to_string(),
+    };
+    Settlement {
+        due: wait.map(|wait| now + wait),
+        uncounted: decision == Decision::Untried,
+        ..Settlement::new(state, actor).because(reason)
+    }
+}

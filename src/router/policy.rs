@@ -1,0 +1,158 @@
+//! The rules a router works by, what it refuses and what it counts: plain data.
+
+use crate::message::Name;
+use crate::retry::OnUncertain;
+use serde::Serialize;
+use std::fmt;
+use std::time::Duration;
+
+/// The rules for everything; a backend may have its own ([`BackendPolicy`]).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Policy {
+    /// How long a message is worth sending.
+    pub validity: Duration,
+    /// What to do about a message that may already have left.
+    pub on_uncertain: OnUncertain,
+    /// How long an app may take that answers later.
+    pub app_timeout: Duration,
+    /// How many messages may wait for such answers at once.
+    pub max_pending: usize,
+    /// Beyond so many unhandled messages nothing more is accepted: the source keeps them.
+    pub max_waiting: u64,
+    /// Beyond so many unsent messages programs are refused; replies are always queued.
+    pub max_queued: u64,
+    /// How many messages are claimed for the apps in one transaction.
+    pub batch: usize,
+    /// How often the process may end while a message is handled before the message is set aside.
+    pub poison_tries: u32,
+    /// Ended messages are deleted after this long; never, when not said.
+    pub retention: Option<Duration>,
+}
+
+impl Default for Policy {
+    fn default() -> Policy {
+        Policy {
+            validity: Duration::from_secs(48 * 3600),
+            on_uncertain: OnUncertain::Resend,
+            app_timeout: Duration::from_secs(10),
+            max_pending: 1_000,
+            max_waiting: 100_000,
+            max_queued: 5_000_000,
+            batch: 256,
+            poison_tries: 3,
+            retention: None,
+        }
+    }
+}
+
+/// The rules for one backend.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BackendPolicy {
+    /// How many messages it may have in hand at once.
+    pub window: usize,
+    /// Whether it is a tester: its traffic is test traffic, and that of others may end there.
+    pub tester: bool,
+    /// Whether test traffic may leave by it.
+    pub allow_test_traffic: bool,
+    /// Whether machines that answer each other are stopped.
+    pub loop_guard: bool,
+    /// How long a message is worth sending here.
+    pub validity: Option<Duration>,
+    /// What to do about a message that may already have left.
+    pub on_uncertain: Option<OnUncertain>,
+}
+
+impl BackendPolicy {
+    /// The rules of a line to real people: one message in hand, guarded.
+    pub fn real() -> BackendPolicy {
+        BackendPolicy {
+            window: 1,
+            tester: false,
+            allow_test_traffic: false,
+            loop_guard: true,
+            validity: None,
+            on_uncertain: None,
+        }
+    }
+
+    /// The rules of a tester: whatever a tester says is answered.
+    pub fn tester() -> BackendPolicy {
+        BackendPolicy { window: 256, tester: true, loop_guard: false, ..BackendPolicy::real() }
+    }
+}
+
+/// The router did not take something; its source keeps it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Refused {
+    /// What kind of no this is.
+    pub refusal: Refusal,
+    /// The reason, as a sentence for people.
+    pub reason: String,
+}
+
+/// Kinds of no.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    /// There is no such backend (HTTP 404).
+    UnknownBackend,
+    /// The message itself is wrong; it would be refused again (HTTP 400).
+    Invalid,
+    /// The text is too long (HTTP 413).
+    TooLong,
+    /// The idempotency key belongs to another message (HTTP 422).
+    Conflict,
+    /// Too much waits already (HTTP 503).
+    Busy,
+    /// The store cannot take it now (HTTP 503).
+    Store,
+    /// The router is stopping (HTTP 503).
+    Stopping,
+}
+
+impl Refused {
+    /// A no with its reason.
+    pub fn new(refusal: Refusal, reason: impl Into<String>) -> Refused {
+        Refused { refusal, reason: reason.into() }
+    }
+
+    /// Whether the same would be taken later.
+    pub fn is_temporary(&self) -> bool {
+        matches!(self.refusal, Refusal::Busy | Refusal::Store | Refusal::Stopping)
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)
+    }
+}
+
+pub(super) fn unknown_backend(name: &Name) -> Refused {
+    Refused::new(
+        Refusal::UnknownBackend,
+        format!("no backend named \"{}\" is configured", name.escape_debug()),
+    )
+}
+
+/// What a router counted since its start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct Counters {
+    /// Messages accepted from sources, repetitions included.
+    pub accepted: u64,
+    /// Repetitions among them.
+    pub duplicates: u64,
+    /// Messages set aside.
+    pub quarantined: u64,
+    /// Attempts whose outcome is unknown.
+    pub uncertain: u64,
+    /// Calls into apps that failed.
+    pub app_failures: u64,
+    /// Late answers that nobody waited for any more.
+    pub late_answers: u64,
+    /// Replies stopped by the loop guard.
+    pub loops: u64,
+    /// Commits that failed.
+    pub failed_commits: u64,
+    /// Reports about messages that nobody knows.
+    pub unknown_reports: u64,
+}
