@@ -507,6 +507,7 @@ impl Router {
             }));
             let stranded = self.store.recover(&|id| in_hand.contains(&id), now);
             let Ok(stranded) = self.written(stranded) else { return false };
+            self.recover = false;
             let outcomes = std::mem::take(&mut self.outcomes);
             for change in &outcomes {
                 let written = self.write(change);
@@ -519,9 +520,9 @@ impl Router {
                 self.settle_stranded(taken, now);
             }
             if self.doomed.is_some() {
+                self.recover = true;
                 return false;
             }
-            self.recover = false;
             self.unclaimed = true;
             self.suspects = true;
             self.desks.values_mut().for_each(Desk::look_again);

@@ -1,0 +1,241 @@
+//! What a backend holds in its hand: the way to the router ([`Line`]) and its own mailbox.
+
+use super::Exchange;
+use crate::message::{Incoming, MessageId, Name, Outgoing, Receipt, Report, SendFailure};
+use crate::router::Refused;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// What the mailbox brings.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Mail {
+    /// Send this, then tell by [`Line::sent`].
+    Send(Outgoing),
+    /// Nothing came in the time given.
+    Nothing,
+    /// Finish what is in hand and return from [`Backend::run`](super::Backend::run).
+    Stop,
+}
+
+/// A backend's side of its connection to the router.
+pub struct Line {
+    name: Name,
+    exchange: Arc<dyn Exchange>,
+    mailbox: Receiver<Outgoing>,
+    shared: Arc<Shared>,
+}
+
+/// The router's side of a [`Line`].
+pub struct Post {
+    mailbox: Option<Sender<Outgoing>>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    stopping: AtomicBool,
+    /// Milliseconds after `BASE` since when the backend is at work; 0 while it waits.
+    busy_since: AtomicU64,
+    in_hand: Mutex<Vec<MessageId>>,
+    waker: Mutex<Option<Box<dyn Fn() + Send>>>,
+}
+
+/// A pair of ends. `window` messages fit into the mailbox: as many as may be in the backend's hands at all, so handing over never waits.
+pub fn line(name: Name, window: usize, exchange: Arc<dyn Exchange>) -> (Post, Line) {
+    let (sender, mailbox) = crossbeam_channel::bounded(window.max(1));
+    let shared = Arc::new(Shared::default());
+    shared.busy();
+    (Post { mailbox: Some(sender), shared: shared.clone() }, Line { name, exchange, mailbox, shared })
+}
+
+impl Line {
+    /// The backend's name in the settings.
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// Says that messages can be sent from now on, with a sentence for people: `registered on Safaricom, 4 bars`.
+    pub fn up(&self, sentence: &str) {
+        self.exchange.up(sentence);
+    }
+
+    /// Says how things are without changing whether messages can be sent.
+    pub fn note(&self, sentence: &str) {
+        self.exchange.note(sentence);
+    }
+
+    /// Hands a received message to the router and waits until it is on disk. Only after `Ok` may it be
+    /// acknowledged to its source (deleted from the SIM, marked as seen, answered with 200). On `Err` the source keeps it;
+    /// [`Refused::is_temporary`] tells whether to offer it again.
+    pub fn deliver(&self, incoming: Incoming) -> Result<MessageId, Refused> {
+        self.exchange.deliver(incoming)
+    }
+
+    /// Hands a delivery report to the router and waits until it is on disk.
+    pub fn report(&self, report: Report) -> Result<(), Refused> {
+        self.exchange.report(report)
+    }
+
+    /// Tells what became of a message.
+    pub fn sent(&self, id: MessageId, result: Result<Receipt, SendFailure>) {
+        self.shared.in_hand().retain(|in_hand| *in_hand != id);
+        self.exchange.sent(id, result);
+    }
+
+    /// Waits for the next message to send, for `patience` at most (`None`: until one comes).
+    pub fn next(&self, patience: Option<Duration>) -> Mail {
+        self.waiting();
+        let received = match patience {
+            None => self.mailbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(patience) => self.mailbox.recv_timeout(patience),
+        };
+        self.working();
+        match received {
+            Ok(outgoing) => self.taken(outgoing),
+            Err(RecvTimeoutError::Timeout) => Mail::Nothing,
+            Err(RecvTimeoutError::Disconnected) => Mail::Stop,
+        }
+    }
+
+    /// The next message, if there is one now. For engines that wait elsewhere; see [`Line::on_mail`].
+    pub fn try_next(&self) -> Mail {
+        match self.mailbox.try_recv() {
+            Ok(outgoing) => self.taken(outgoing),
+            Err(TryRecvError::Empty) if self.is_stopping() => Mail::Stop,
+            Err(TryRecvError::Empty) => Mail::Nothing,
+            Err(TryRecvError::Disconnected) => Mail::Stop,
+        }
+    }
+
+    /// Calls `waker` whenever the mailbox has something new, a stop included. With mio's `Waker` an engine waits for its
+    /// device, its mailbox and its timers in one place. Call it before the first `try_next`.
+    pub fn on_mail(&self, waker: impl Fn() + Send + 'static) {
+        *lock(&self.shared.waker) = Some(Box::new(waker));
+    }
+
+    /// Whether the backend should stop soon.
+    pub fn is_stopping(&self) -> bool {
+        self.shared.stopping.load(Ordering::Acquire)
+    }
+
+    /// Tells the watchdog that the backend waits for something to do. [`Line::next`] does it by itself.
+    pub fn waiting(&self) {
+        self.shared.busy_since.store(0, Ordering::Release);
+    }
+
+    /// Tells the watchdog that the backend is alive and at work. Work that takes long calls it now and then.
+    pub fn working(&self) {
+        self.shared.busy();
+    }
+
+    /// Takes messages and sends each by `send` until it is time to stop: all that an engine needs that
+    /// only sends, or whose input comes in at the web listener.
+    pub fn serve(&self, mut send: impl FnMut(&Outgoing) -> Result<Receipt, SendFailure>) {
+        loop {
+            match self.next(None) {
+                Mail::Send(outgoing) => self.sent(outgoing.id, send(&outgoing)),
+                Mail::Nothing => {}
+                Mail::Stop => return,
+            }
+        }
+    }
+
+    fn taken(&self, outgoing: Outgoing) -> Mail {
+        if self.is_stopping() {
+            // What has not been begun is sent after the next start.
+            self.exchange.sent(outgoing.id, Err(SendFailure::Untried("the router stopped first".into())));
+            return Mail::Stop;
+        }
+        self.shared.in_hand().push(outgoing.id);
+        Mail::Send(outgoing)
+    }
+
+    /// After the backend failed: gives back what it had not begun, and tells that what it had begun may have left.
+    pub fn give_back(&self, why: &str) {
+        for id in std::mem::take(&mut *self.shared.in_hand()) {
+            self.exchange.sent(id, Err(SendFailure::Unsure(why.to_string())));
+        }
+        while let Ok(outgoing) = self.mailbox.try_recv() {
+            self.exchange.sent(outgoing.id, Err(SendFailure::Untried(why.to_string())));
+        }
+        *lock(&self.shared.waker) = None;
+    }
+
+    /// Waits while the backend is down; `false` when it is time to stop instead. What still arrives is given back.
+    pub fn rest(&self, wait: Duration) -> bool {
+        self.waiting();
+        let end = Instant::now() + wait;
+        loop {
+            match self.mailbox.recv_deadline(end) {
+                Ok(outgoing) => {
+                    let why = "the backend went down first";
+                    self.exchange.sent(outgoing.id, Err(SendFailure::Untried(why.into())));
+                }
+                Err(RecvTimeoutError::Timeout) => return true,
+                Err(RecvTimeoutError::Disconnected) => return false,
+            }
+        }
+    }
+}
+
+impl Post {
+    /// Hands a message over. `Err` gives it back: the backend is gone.
+    pub fn send(&self, outgoing: Outgoing) -> Result<(), Outgoing> {
+        match &self.mailbox {
+            Some(mailbox) => mailbox.try_send(outgoing).map_err(|error| error.into_inner())?,
+            None => return Err(outgoing),
+        }
+        self.shared.wake();
+        Ok(())
+    }
+
+    /// Tells the backend to stop: cancelling is dropping.
+    pub fn stop(&mut self) {
+        self.shared.stopping.store(true, Ordering::Release);
+        self.mailbox = None;
+        self.shared.wake();
+    }
+
+    /// How long the backend has been at work without a sign; `None` while it waits.
+    pub fn busy_for(&self) -> Option<Duration> {
+        match self.shared.busy_since.load(Ordering::Acquire) {
+            0 => None,
+            since => Some(Duration::from_millis(milliseconds().saturating_sub(since))),
+        }
+    }
+}
+
+impl Drop for Post {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Shared {
+    fn busy(&self) {
+        self.busy_since.store(milliseconds(), Ordering::Release);
+    }
+
+    fn in_hand(&self) -> MutexGuard<'_, Vec<MessageId>> {
+        lock(&self.in_hand)
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = &*lock(&self.waker) {
+            waker();
+        }
+    }
+}
+
+/// A panic of the backend while it held the lock leaves nothing half done in there.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Milliseconds since the first call, from 1.
+fn milliseconds() -> u64 {
+    static BASE: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+    BASE.get_or_init(Instant::now).elapsed().as_millis() as u64 + 1
+}

@@ -1,0 +1,93 @@
+//! Backends: the lines to the world. One trait, [`Backend`], and one registry, [`ENGINES`].
+//!
+//! An *engine* is code (`gsm`), a *backend* is one configured line that uses it (`Zain`). Each backend has a thread
+//! of its own, so it may wait for its device as long as it likes. [`bucket`] is the smallest engine and the one to copy; a new engine is one file
+//! and one line in [`ENGINES`]. `docs/writing-an-engine.md` walks through one.
+
+mod line;
+
+pub mod bucket;
+pub mod httptester;
+
+pub use line::{Line, Mail, Post, line};
+
+use crate::message::{Incoming, MessageId, Outgoing, Receipt, Report, SendFailure};
+use crate::router::Refused;
+use crate::settings::{BackendSettings, EngineSpec};
+use std::fmt;
+
+/// One line to the world, on its own thread.
+///
+/// What a backend promises:
+/// - it acknowledges a message to its source only after [`Line::deliver`] said `Ok`;
+/// - it tells by [`Line::sent`] what became of every message that it was given, and says `Unsure` only
+///   when the message may have left;
+/// - every wait on a device or a peer has a time-out; work longer than its watchdog calls [`Line::working`];
+/// - it returns soon after it was told to stop.
+///
+/// What it may rely on: it is never called from two threads; an error or a panic ends only this run of it. It is
+/// built anew and started again after a growing wait, for ever, unless it said [`BackendError::Refused`].
+pub trait Backend: Send {
+    /// Works until it is told to stop. Without input of its own (the web listener brings it) nothing needs to be written here.
+    fn run(&mut self, line: &Line) -> Result<(), BackendError> {
+        line.up("ready");
+        line.serve(|outgoing| self.send(outgoing));
+        Ok(())
+    }
+
+    /// Sends one message.
+    fn send(&mut self, outgoing: &Outgoing) -> Result<Receipt, SendFailure>;
+}
+
+/// Why a backend could not go on: who must act decides.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum BackendError {
+    /// The device, the peer or the login is gone; it may come back by itself, so it is tried again.
+    Lost(String),
+    /// Somebody must change something (a wrong PIN, a wrong setting); until then it is parked.
+    Refused(String),
+}
+
+impl fmt::Display for BackendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BackendError::Lost(why) | BackendError::Refused(why) => f.write_str(why),
+        }
+    }
+}
+
+impl std::error::Error for BackendError {}
+
+/// The router's counter, as a [`Line`] sees it; the shell stands behind it, or a test.
+pub trait Exchange: Send + Sync {
+    /// See [`Line::deliver`].
+    fn deliver(&self, incoming: Incoming) -> Result<MessageId, Refused>;
+    /// See [`Line::report`].
+    fn report(&self, report: Report) -> Result<(), Refused>;
+    /// See [`Line::sent`].
+    fn sent(&self, id: MessageId, result: Result<Receipt, SendFailure>);
+    /// See [`Line::up`].
+    fn up(&self, sentence: &str);
+    /// See [`Line::note`].
+    fn note(&self, sentence: &str);
+}
+
+/// An implementation of [`Backend`], as the settings know it.
+#[derive(Clone, Copy)]
+pub struct Engine {
+    /// Its name and its settings.
+    pub spec: EngineSpec,
+    /// How many messages it may have in hand at once, when the settings do not say.
+    pub window: usize,
+    /// Makes a backend of its settings. Called before each start; it opens nothing yet.
+    pub build: fn(&BackendSettings) -> Result<Box<dyn Backend>, BackendError>,
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Engine").field(&self.spec.name).finish()
+    }
+}
+
+/// The engines of this program.
+pub const ENGINES: &[Engine] = &[bucket::ENGINE, httptester::ENGINE];
