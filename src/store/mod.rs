@@ -11,6 +11,8 @@ use crate::time::Timestamp;
 use serde::Serialize;
 use std::time::Duration;
 
+pub mod memory;
+
 /// The durable side of the router: one writer, used by the router's thread alone.
 ///
 /// **Transactions.** The first change after a [`commit`](Store::commit) opens a transaction; the next `commit`
@@ -129,6 +131,39 @@ pub trait Store: Send {
 
     /// A reader of its own, which sees what is committed and never delays the writer.
     fn reader(&self) -> Result<Box<dyn Reader>, StoreError>;
+
+    /// What keeps the store from working as it should, as the last failed `commit` told it; none when all is well. While there is some, nothing
+    /// new should be taken in, but outcomes of what is in flight may still fit: on a full disk a reserve was released for them.
+    /// A store on a locked or unwritable file heals with the first commit that succeeds, a full one with [`cured`](Store::cured), a damaged one never.
+    fn trouble(&self) -> Option<&StoreError> {
+        None
+    }
+
+    /// Tries whether the trouble is over, outside of any transaction: takes the reserve back and writes a probe. `true` when intake may resume.
+    fn cured(&mut self) -> bool {
+        true
+    }
+
+    /// Housekeeping for an idle moment, outside of any transaction. It does not wait for anybody.
+    fn tidy(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Whether the files are still those that were opened; cheap enough for once a minute. When they are not, the store counts as
+    /// damaged from then on: what it would acknowledge could not be found again.
+    fn still_there(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Told from outside that the store is damaged, for example by a full check on a reader. From then on every change
+    /// and commit is refused with [`StoreError::Damaged`].
+    fn mark_damaged(&mut self, _reason: &str) {}
+
+    /// Stops cleanly; an open transaction is undone, so commit first. Nothing else may be called afterwards. A store that is
+    /// dropped without it counts as stopped by a crash, and is looked at more closely when it is opened again.
+    fn close(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
 }
 
 /// Reads what is committed: for pages, the API and the CLI. Owned by one thread at a time.
@@ -485,6 +520,69 @@ impl std::fmt::Display for StoreError {
 }
 
 impl std::error::Error for StoreError {}
+
+/// The longest page that [`Reader::messages`] returns.
+pub const PAGE_LIMIT: usize = 1_000;
+
+/// Whether a message needs nothing from anybody any more and may be purged. `held` is neither open nor ended.
+fn is_ended(state: State) -> bool {
+    !state.is_open() && state != State::Held
+}
+
+/// The class of a priority within a store, from 1; received messages are class 0.
+fn class_of(priority: Priority) -> u8 {
+    match priority {
+        Priority::Reply => 1,
+        Priority::Single => 2,
+        Priority::Bulk => 3,
+    }
+}
+
+fn priority_of(class: u8) -> Option<Priority> {
+    match class {
+        1 => Some(Priority::Reply),
+        2 => Some(Priority::Single),
+        3 => Some(Priority::Bulk),
+        _ => None,
+    }
+}
+
+/// The actor of what a backend does by itself: bringing a message in, being handed one.
+fn backend_actor(name: &str) -> String {
+    format!("backend {name}")
+}
+
+/// What the history says of news that came too late to change anything.
+fn late(settlement: &Settlement) -> String {
+    match &settlement.reason {
+        Some(reason) => format!("late news: {}: {reason}", settlement.state),
+        None => format!("late news: {}", settlement.state),
+    }
+}
+
+/// Refuses a new message that would break the order of ids or start in a state it cannot start in: a mistake of the caller,
+/// and the last place where it can be seen.
+fn check_new(
+    id: MessageId,
+    newest: Option<MessageId>,
+    direction: Direction,
+    state: State,
+) -> Result<(), StoreError> {
+    use State::*;
+    let fits = match direction {
+        Direction::In => matches!(state, Received | Quarantined | Duplicate),
+        Direction::Out => matches!(state, Queued | Cancelled | Failed | Expired | Held),
+    };
+    if !fits {
+        return Err(StoreError::Broken(format!("{id}: no {} message begins as {state}", direction.as_str())));
+    }
+    match newest {
+        Some(newest) if id.key() <= newest.key() => Err(StoreError::Broken(format!(
+            "{id} is not newer than {newest}, the newest message of the store"
+        ))),
+        _ => Ok(()),
+    }
+}
 
 fn as_text<S: serde::Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(at)
