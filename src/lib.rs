@@ -15,3 +15,5 @@ pub mod retry;
 pub mod guard;
 
 pub mod router;
+
+pub mod testing;

@@ -656,7 +656,10 @@ impl Router {
 
     /// Writes a decision, and keeps it until it is durable.
     fn record(&mut self, change: Change) {
-        if self.doomed.is_none() && !self.recover {
+        if self.trouble.is_some() {
+            // To be written by the next `healed`, for this moment belongs to the cure.
+            self.recover = true;
+        } else if self.doomed.is_none() && !self.recover {
             let written = self.write(&change);
             let _ = self.written(written);
         }

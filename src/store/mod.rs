@@ -124,11 +124,6 @@ pub trait Store: Send {
     /// Makes everything since the last commit durable, whole or not at all. With nothing to do it touches no disk.
     fn commit(&mut self) -> Result<(), StoreError>;
 
-    /// After an error: whether messages may be accepted again. Tries what is needed for that (a probe, the ballast).
-    fn cured(&mut self) -> bool {
-        true
-    }
-
     /// A reader of its own, which sees what is committed and never delays the writer.
     fn reader(&self) -> Result<Box<dyn Reader>, StoreError>;
 

@@ -1,0 +1,198 @@
+//! Everything that can wake the router, as one closed list, and the handles by which threads say it.
+
+use crate::apps::{Answers, LateAnswer};
+use crate::backends::Exchange;
+use crate::message::{Draft, Incoming, MessageId, Name, Receipt, Report, SendFailure, State};
+use crate::router::{Refusal, Refused};
+use crate::settings::Settings;
+use crossbeam_channel::{Receiver, Sender, TrySendError};
+
+/// So many events wait at most; beyond that the web answers 503 and backends wait.
+pub const EVENT_LIMIT: usize = 8_192;
+
+/// Told once the outcome is on disk.
+pub type Told<T> = Box<dyn FnOnce(Result<T, Refused>) + Send>;
+
+/// What wakes the router.
+pub enum Event {
+    /// A message came in.
+    Accept {
+        /// The message.
+        incoming: Incoming,
+        /// Told when it is on disk, or why not.
+        told: Told<MessageId>,
+    },
+    /// A program wants a message sent.
+    Submit {
+        /// The message.
+        draft: Draft,
+        /// Who wants it: `api`, `cli`.
+        actor: &'static str,
+        /// Its idempotency key and the digest of the request.
+        key: Option<(String, Vec<u8>)>,
+        /// Told when it is on disk, or why not.
+        told: Told<MessageId>,
+    },
+    /// A backend tells what became of a message.
+    Sent {
+        /// The backend, in which of its lives.
+        line: LineId,
+        /// The message.
+        id: MessageId,
+        /// What became of it.
+        result: Result<Receipt, SendFailure>,
+    },
+    /// A carrier reports about a message sent earlier.
+    Report {
+        /// The report.
+        report: Report,
+        /// Told when it is on disk.
+        told: Told<()>,
+    },
+    /// An app answers later.
+    Answer {
+        /// The message.
+        id: MessageId,
+        /// The app.
+        app: String,
+        /// Its answer.
+        answer: LateAnswer,
+    },
+    /// A person decides about a message.
+    Decide {
+        /// The message.
+        id: MessageId,
+        /// What they want.
+        state: State,
+        /// Who it is.
+        actor: String,
+        /// Told when it is on disk; `false` when it has gone too far for that.
+        told: Told<bool>,
+    },
+    /// A backend's state changed.
+    Line {
+        /// The backend, in which of its lives.
+        line: LineId,
+        /// What it says.
+        news: LineNews,
+    },
+    /// New settings, already checked.
+    Reload(Box<Settings>),
+    /// The full check of the store found damage.
+    Damaged(String),
+    /// Time to stop.
+    Stop,
+}
+
+/// One life of a backend: when its thread is abandoned, the next one has another number.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LineId {
+    /// The backend.
+    pub name: Name,
+    /// Which of its lives.
+    pub life: u64,
+}
+
+/// What a backend's thread says about it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum LineNews {
+    /// It takes messages; a sentence for people.
+    Up(String),
+    /// A sentence for people, no change.
+    Note(String),
+    /// It is down and will be started again.
+    Down(String),
+    /// It is down until somebody does something.
+    Parked(String),
+    /// Its thread is over.
+    Ended,
+}
+
+/// The way into the router for every other thread.
+#[derive(Clone)]
+pub struct Mouth(Sender<Event>);
+
+/// The router's end of the shared channel, and the other.
+pub fn channel() -> (Mouth, Receiver<Event>) {
+    let (sender, receiver) = crossbeam_channel::bounded(EVENT_LIMIT);
+    (Mouth(sender), receiver)
+}
+
+impl Mouth {
+    /// Says it, waiting while the router is busy. `false` when there is no router any more.
+    pub fn say(&self, event: Event) -> bool {
+        self.0.send(event).is_ok()
+    }
+
+    /// Says it unless that would mean waiting; then the event comes back with the reason.
+    #[allow(clippy::result_large_err)] // The event is the point of the error: its `told` must be used.
+    pub fn try_say(&self, event: Event) -> Result<(), (Event, Refused)> {
+        self.0.try_send(event).map_err(|error| match error {
+            TrySendError::Full(event) => {
+                (event, Refused::new(Refusal::Busy, "the router is busy; try again soon"))
+            }
+            TrySendError::Disconnected(event) => {
+                (event, Refused::new(Refusal::Stopping, "the router is stopping"))
+            }
+        })
+    }
+
+    /// How many events wait.
+    pub fn waiting(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// The router's counter as one life of one backend sees it.
+pub struct Counter {
+    /// Which backend.
+    pub line: LineId,
+    /// The way to the router.
+    pub mouth: Mouth,
+}
+
+impl Counter {
+    fn news(&self, news: LineNews) {
+        self.mouth.say(Event::Line { line: self.line.clone(), news });
+    }
+
+    /// Asks and waits for the answer.
+    fn ask<T: Send + 'static>(&self, event: impl FnOnce(Told<T>) -> Event) -> Result<T, Refused> {
+        let (sender, answer) = crossbeam_channel::bounded(1);
+        // Nobody listens any more only when this very thread is gone.
+        let told: Told<T> = Box::new(move |result| drop(sender.send(result)));
+        let stopping = || Refused::new(Refusal::Stopping, "the router is stopping");
+        if !self.mouth.say(event(told)) {
+            return Err(stopping());
+        }
+        answer.recv().unwrap_or_else(|_| Err(stopping()))
+    }
+}
+
+impl Exchange for Counter {
+    fn deliver(&self, incoming: Incoming) -> Result<MessageId, Refused> {
+        self.ask(|told| Event::Accept { incoming, told })
+    }
+
+    fn report(&self, report: Report) -> Result<(), Refused> {
+        self.ask(|told| Event::Report { report, told })
+    }
+
+    fn sent(&self, id: MessageId, result: Result<Receipt, SendFailure>) {
+        self.mouth.say(Event::Sent { line: self.line.clone(), id, result });
+    }
+
+    fn up(&self, sentence: &str) {
+        self.news(LineNews::Up(sentence.to_string()));
+    }
+
+    fn note(&self, sentence: &str) {
+        self.news(LineNews::Note(sentence.to_string()));
+    }
+}
+
+impl Answers for Mouth {
+    fn answer(&self, id: MessageId, app: &str, answer: LateAnswer) {
+        self.say(Event::Answer { id, app: app.to_string(), answer });
+    }
+}

@@ -1,0 +1,123 @@
+//! Keeps backends alive: one thread each, started again for ever after a growing wait; nothing that happens in one reaches another.
+
+use super::event::{Counter, Event, LineId, LineNews, Mouth};
+use crate::backends::{self, Backend, BackendError, Engine, Line, Post};
+use crate::message::Name;
+use crate::settings::BackendSettings;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// A backend that has worked so long is healthy: its next failure counts as the first.
+const HEALTHY: Duration = Duration::from_secs(60);
+/// The first and the longest wait before a backend is started again.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// A running backend, as the router's thread holds it.
+pub struct Running {
+    /// Which life of which backend.
+    pub line: LineId,
+    /// The way to it.
+    pub post: Post,
+    /// Its thread.
+    pub thread: JoinHandle<()>,
+}
+
+/// Starts a backend's thread. `previous` is the thread that had the device before; the new one waits until it is over.
+pub fn start(
+    settings: BackendSettings,
+    engine: Engine,
+    life: u64,
+    previous: Option<JoinHandle<()>>,
+    mouth: Mouth,
+) -> std::io::Result<Running> {
+    let name: Name = settings.name.as_str().into();
+    let id = LineId { name: name.clone(), life };
+    let window = settings.window.unwrap_or(engine.window);
+    let counter = Arc::new(Counter { line: id.clone(), mouth: mouth.clone() });
+    let (post, line) = backends::line(name.clone(), window, counter);
+    let thread_line = id.clone();
+    let thread = Builder::new().name(format!("backend/{name}")).spawn(move || {
+        if let Some(previous) = previous {
+            // What it died of, it said itself.
+            line.waiting();
+            let _ = previous.join();
+        }
+        supervise(&settings, engine, &line, &thread_line, &mouth);
+        mouth.say(Event::Line { line: thread_line, news: LineNews::Ended });
+    })?;
+    Ok(Running { line: id, post, thread })
+}
+
+fn supervise(settings: &BackendSettings, engine: Engine, line: &Line, id: &LineId, mouth: &Mouth) {
+    let say = |news| mouth.say(Event::Line { line: id.clone(), news });
+    let mut failures: u32 = 0;
+    loop {
+        let started = Instant::now();
+        line.working();
+        let ended = catch_unwind(AssertUnwindSafe(|| {
+            let mut backend: Box<dyn Backend> = (engine.build)(settings)?;
+            backend.run(line)
+        }));
+        let error = match ended {
+            Ok(Ok(())) if line.is_stopping() => return line.give_back("the router stopped"),
+            Ok(Ok(())) => BackendError::Lost("the engine ended by itself".into()),
+            Ok(Err(error)) => error,
+            Err(panic) => BackendError::Lost(format!("the engine panicked: {}", words(&*panic))),
+        };
+        line.give_back(&format!("the backend went down: {error}"));
+        if line.is_stopping() {
+            return;
+        }
+        let why = match error {
+            BackendError::Refused(why) => {
+                log::error!("backend {} is parked: {why}", id.name);
+                say(LineNews::Parked(why));
+                // Only a stop, or a reload that brings other settings, ends this.
+                while line.rest(Duration::from_secs(3600)) {}
+                return;
+            }
+            BackendError::Lost(why) => why,
+        };
+        if started.elapsed() >= HEALTHY {
+            failures = 0;
+        }
+        let wait = backoff(failures);
+        failures = failures.saturating_add(1);
+        log::warn!("backend {} is down: {why}; trying again in {:.1} s", id.name, wait.as_secs_f32());
+        say(LineNews::Down(why));
+        if !line.rest(wait) {
+            return;
+        }
+    }
+}
+
+/// 1, 2, 4 ... 60 seconds, each up to a fifth longer or shorter, so that several modems on one hub do not start together.
+fn backoff(failures: u32) -> Duration {
+    let wait = FIRST_WAIT.saturating_mul(1 << failures.min(6)).min(LONGEST_WAIT);
+    let mut random = [0; 1];
+    // Without randomness the waits are only less spread.
+    let _ = getrandom::fill(&mut random);
+    crate::retry::spread(wait, u64::from(random[0]))
+}
+
+/// What a panic said.
+pub fn words(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_string());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a message".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p8_restart_waits_grow_to_a_minute() {
+        for (failures, seconds) in [(0, 1.0), (1, 2.0), (2, 4.0), (5, 32.0), (6, 60.0), (4_000_000, 60.0)] {
+            let wait = backoff(failures).as_secs_f64();
+            assert!((seconds * 0.8..=seconds * 1.2).contains(&wait), "{failures} failures: {wait} s");
+        }
+    }
+}
