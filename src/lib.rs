@@ -16,4 +16,10 @@ pub mod guard;
 
 pub mod router;
 
+pub mod settings;
+
+pub mod backends;
+
 pub mod testing;
+
+pub mod shell;
