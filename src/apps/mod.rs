@@ -4,6 +4,13 @@
 //! that leaves in the phase outgoing. `echo` is the one to read and to copy. An app has no thread of its
 //! own and must not wait: an app that needs time answers [`Flow::Later`] and brings its answer by [`Host::answers`].
 
+pub mod echo;
+pub mod fallback;
+pub mod handlers;
+pub mod keyword;
+pub mod pattern;
+pub mod registration;
+
 use crate::message::{Connection, Contact, Draft, MessageId, Origin, Priority};
 use crate::store::ContactChange;
 use crate::time::Timestamp;
