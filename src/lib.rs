@@ -18,6 +18,8 @@ pub mod router;
 
 pub mod settings;
 
+pub mod registry;
+
 pub mod backends;
 
 pub mod testing;

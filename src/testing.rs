@@ -260,7 +260,10 @@ impl TestScript {
                     }
                     None => {
                         let got = listed(&replies);
-                        return Err(fail(format!("expected {}: {:?}\n  got      {got}", line.peer, line.text)));
+                        return Err(fail(format!(
+                            "expected {}: {:?}\n  got      {got}",
+                            line.peer, line.text
+                        )));
                     }
                 }
             }
@@ -272,7 +275,9 @@ impl TestScript {
     fn all_expected(&self, replies: &[(usize, Outgoing)]) -> Result<(), ScriptFailure> {
         match replies.first() {
             None => Ok(()),
-            Some((line, _)) => Err(self.failure(*line, format!("nobody expected the reply {}", listed(replies)))),
+            Some((line, _)) => {
+                Err(self.failure(*line, format!("nobody expected the reply {}", listed(replies))))
+            }
         }
     }
 
@@ -305,7 +310,8 @@ fn parse_clock(date: &str) -> Result<Timestamp, String> {
     if date.len() != 12 || !date.bytes().all(|digit| digit.is_ascii_digit()) {
         return Err(wrong());
     }
-    let iso = format!("{}-{}-{}T{}:{}:00Z", &date[..4], &date[4..6], &date[6..8], &date[8..10], &date[10..12]);
+    let iso =
+        format!("{}-{}-{}T{}:{}:00Z", &date[..4], &date[4..6], &date[6..8], &date[8..10], &date[10..12]);
     Timestamp::parse(&iso).ok_or_else(wrong)
 }
 

@@ -19,6 +19,15 @@ use super::handlers::HandlerError;
 use super::keyword::{self, KeywordHandler};
 use super::pattern::PatternHandler;
 use super::{App, AppError, Flow, Message};
+use crate::settings::AppSpec;
+
+/// What the settings know of this app.
+pub const SPEC: AppSpec = AppSpec {
+    name: "echo",
+    aliases: &["rapidsms.contrib.echo", "rapidsms.apps.echo"],
+    keys: &[],
+    about: "echo TEXT, and ping",
+};
 
 /// The app: [`EchoHandler`], then ping.
 #[derive(Clone, Copy, Debug, Default)]

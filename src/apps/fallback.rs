@@ -17,7 +17,16 @@
 //! the project's name read again.
 
 use super::{App, AppError, Flow, Message};
+use crate::settings::AppSpec;
 use std::fmt;
+
+/// What the settings know of this app.
+pub const SPEC: AppSpec = AppSpec {
+    name: "default",
+    aliases: &["rapidsms.contrib.default", "rapidsms.apps.default"],
+    keys: &[],
+    about: "DEFAULT_RESPONSE when no app had an answer",
+};
 
 /// DEFAULT_RESPONSE when the settings do not say.
 pub const DEFAULT_RESPONSE: &str = "Sorry, %(project_name)s could not understand your message.";

@@ -22,7 +22,16 @@
 use super::keyword::{self, KeywordHandler};
 use super::pattern::{Pattern, PatternError, PatternHandler};
 use super::{App, AppError, Flow, Host, Message};
+use crate::settings::AppSpec;
 use std::str::FromStr;
+
+/// What the settings know of this app.
+pub const SPEC: AppSpec = AppSpec {
+    name: "handlers",
+    aliases: &["rapidsms.contrib.handlers", "rapidsms.apps.handlers"],
+    keys: &[],
+    about: "runs the keyword and pattern handlers of a program that embeds the router",
+};
 
 /// The most characters of a person's text that [`quote`] repeats.
 const QUOTE_LIMIT: usize = 40;

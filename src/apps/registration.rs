@@ -23,7 +23,16 @@
 use super::handlers::{HandlerError, quote};
 use super::keyword::{self, KeywordHandler};
 use super::{App, AppError, Flow, Message};
+use crate::settings::AppSpec;
 use std::fmt;
+
+/// What the settings know of this app.
+pub const SPEC: AppSpec = AppSpec {
+    name: "registration",
+    aliases: &["rapidsms.contrib.registration", "rapidsms.apps.registration"],
+    keys: &[],
+    about: "JOIN NAME, LANGUAGE CODE",
+};
 
 /// The longest name of a contact, in characters; the old systems' column had this width.
 pub const NAME_LIMIT: usize = 100;

@@ -20,7 +20,8 @@ pub(super) fn installed(reader: &mut Reader<'_>, root: &Table) -> Vec<AppSetting
     for item in named(reader, root) {
         let Raw::Text(given) = &item.value else {
             let place = reader.place(item);
-            let message = format!("INSTALLED_APPS must be a list of names; one item is {}", item.value.what());
+            let message =
+                format!("INSTALLED_APPS must be a list of names; one item is {}", item.value.what());
             reader.error(&place, message, "for example: INSTALLED_APPS = [\"echo\", \"default\"]");
             continue;
         };
@@ -36,8 +37,13 @@ pub(super) fn installed(reader: &mut Reader<'_>, root: &Table) -> Vec<AppSetting
     for entry in &tables.entries {
         if !used.contains(&entry.key.as_str()) {
             let place = reader.header(entry);
-            let message = format!("the app {} is not in INSTALLED_APPS and so does nothing", quote(&entry.name));
-            reader.warning(&place, message, "name it in INSTALLED_APPS, at the place where it is to see a message");
+            let message =
+                format!("the app {} is not in INSTALLED_APPS and so does nothing", quote(&entry.name));
+            reader.warning(
+                &place,
+                message,
+                "name it in INSTALLED_APPS, at the place where it is to see a message",
+            );
             let _ = configured(reader, entry, &entry.name);
         }
     }
@@ -68,7 +74,8 @@ fn app<'t>(
     let lower = given.trim().to_lowercase();
     let in_box = catalogue.app(given);
     let own = tables.entries.iter().find(|entry| {
-        entry.key == lower || in_box.is_some_and(|spec| catalogue.app(&entry.name).is_some_and(|app| app.name == spec.name))
+        entry.key == lower
+            || in_box.is_some_and(|spec| catalogue.app(&entry.name).is_some_and(|app| app.name == spec.name))
     });
     if let Some(entry) = own {
         if !used.contains(&entry.key.as_str()) {

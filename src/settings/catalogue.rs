@@ -203,12 +203,16 @@ impl Catalogue {
 
     /// The engine's name that a misspelt one probably meant.
     pub fn nearest_engine(&self, written: &str) -> Option<&'static str> {
-        nearest(written, self.engines.iter().flat_map(|e| std::iter::once(e.name).chain(e.aliases.iter().copied())))
+        nearest(
+            written,
+            self.engines.iter().flat_map(|e| std::iter::once(e.name).chain(e.aliases.iter().copied())),
+        )
     }
 
     /// The app's name that a misspelt one probably meant.
     pub fn nearest_app<'a>(&self, written: &str, own: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-        let names = self.apps.iter().flat_map(|app| std::iter::once(app.name).chain(app.aliases.iter().copied()));
+        let names =
+            self.apps.iter().flat_map(|app| std::iter::once(app.name).chain(app.aliases.iter().copied()));
         let old = self.old_apps.iter().map(|old| old.name);
         nearest(written, names.chain(own).chain(old))
     }

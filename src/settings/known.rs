@@ -103,14 +103,26 @@ pub(super) const WEB: &[Key] = &[
 /// `[router]`.
 pub(super) const ROUTER: &[Key] = &[
     Key::new("validity", VALIDITY, "how long an outgoing message is tried").or("48h"),
-    Key::new("on_uncertain", ON_UNCERTAIN, "what to do with a message that may or may not have gone out").or("resend"),
+    Key::new("on_uncertain", ON_UNCERTAIN, "what to do with a message that may or may not have gone out")
+        .or("resend"),
     Key::new("app_timeout", TIMEOUT, "how long an app may take that answers later").or("10 s"),
-    Key::new("max_pending", Kind::Integer { min: 1, max: 100_000 }, "messages that wait for such apps, in all").or("1000"),
+    Key::new(
+        "max_pending",
+        Kind::Integer { min: 1, max: 100_000 },
+        "messages that wait for such apps, in all",
+    )
+    .or("1000"),
     Key::new("loop_repeats", SMALL_COUNT, "the same text this often is a loop").or("3"),
-    Key::new("loop_repeats_within", Kind::Duration { min: SECOND, max: DAY }, "counted over this time").or("60 s"),
-    Key::new("loop_replies", Kind::Integer { min: 1, max: 100_000 }, "this many replies to one connection are a loop")
-        .or("30"),
-    Key::new("loop_replies_within", Kind::Duration { min: SECOND, max: DAY }, "counted over this time").or("5 min"),
+    Key::new("loop_repeats_within", Kind::Duration { min: SECOND, max: DAY }, "counted over this time")
+        .or("60 s"),
+    Key::new(
+        "loop_replies",
+        Kind::Integer { min: 1, max: 100_000 },
+        "this many replies to one connection are a loop",
+    )
+    .or("30"),
+    Key::new("loop_replies_within", Kind::Duration { min: SECOND, max: DAY }, "counted over this time")
+        .or("5 min"),
 ];
 
 /// What every `[INSTALLED_BACKENDS.name]` may say besides its engine's own keys.
@@ -120,9 +132,15 @@ pub(super) const BACKEND: &[Key] = &[
     Key::new("window", SMALL_COUNT, "messages that are being sent at one time"),
     Key::new("validity", VALIDITY, "as in [router], for this backend"),
     Key::new("on_uncertain", ON_UNCERTAIN, "as in [router], for this backend"),
-    Key::new("allow_test_traffic", Kind::Boolean, "may a tester's message leave by this backend?").or("false"),
+    Key::new("allow_test_traffic", Kind::Boolean, "may a tester's message leave by this backend?")
+        .or("false"),
     Key::new("loop_guard", Kind::Boolean, "stop two machines that answer each other; on but for testers"),
-    Key::new("watchdog", Kind::Duration { min: SECOND, max: HOUR }, "a backend that is stuck so long is replaced").or("60 s"),
+    Key::new(
+        "watchdog",
+        Kind::Duration { min: SECOND, max: HOUR },
+        "a backend that is stuck so long is replaced",
+    )
+    .or("60 s"),
     Key::ignored("router.celery.eager", "every message is handled in order by the router"),
 ];
 
@@ -154,7 +172,8 @@ pub(super) const ENGINES: &[EngineSpec] = &[
         aliases: &["rapidsms.backends.gsm"],
         keys: &[
             Key::new("PORT", Kind::Text, "the modem's serial port").required(),
-            Key::new("baudrate", Kind::Integer { min: 300, max: 4_000_000 }, "speed of the line").or("115200"),
+            Key::new("baudrate", Kind::Integer { min: 300, max: 4_000_000 }, "speed of the line")
+                .or("115200"),
             Key::new("bytesize", Kind::Integer { min: 5, max: 8 }, "data bits").or("8"),
             Key::new("parity", Kind::OneOf(&["N", "E", "O", "M", "S"]), "parity bit").or("N"),
             Key::new("stopbits", Kind::Integer { min: 1, max: 2 }, "stop bits").or("1"),
@@ -184,7 +203,8 @@ pub(super) const ENGINES: &[EngineSpec] = &[
             Key::new("imap_ssl", Kind::Boolean, "TLS from the first byte when receiving").or("true"),
             Key::new("username", Kind::Text, "the account; also the sender").required(),
             Key::new("password", Kind::Secret, "its password").required(),
-            Key::new("poll_interval", Kind::Duration { min: SECOND, max: DAY }, "how often mail is fetched").or("60 s"),
+            Key::new("poll_interval", Kind::Duration { min: SECOND, max: DAY }, "how often mail is fetched")
+                .or("60 s"),
             Key::ignored("fail_silently", "a mail that cannot be sent is tried again, and reported"),
         ],
         built: false,
@@ -204,7 +224,11 @@ pub(super) const ENGINES: &[EngineSpec] = &[
             Key::new("incoming_identity", Kind::Text, "field that holds the sender").or("identity"),
             Key::new("incoming_text", Kind::Text, "field that holds the text").or("text"),
             Key::new("gateway_url", Kind::Url, "RapidSMS 0.9: where messages go"),
-            Key::new("params_outgoing", Kind::Text, "RapidSMS 0.9: query, with %(phone_number)s and %(message)s"),
+            Key::new(
+                "params_outgoing",
+                Kind::Text,
+                "RapidSMS 0.9: query, with %(phone_number)s and %(message)s",
+            ),
             Key::new("params_incoming", Kind::Text, "RapidSMS 0.9: names of the two incoming fields"),
             Key::new("params", Kind::Table, "RapidSMS 2: identity_name and text_name"),
             Key::new("host", Kind::Text, "RapidSMS 0.9: address of a listener of its own"),
@@ -226,8 +250,13 @@ pub(super) const ENGINES: &[EngineSpec] = &[
         keys: &[
             Key::new("sendsms_url", Kind::Url, "Kannel's sendsms address")
                 .or("http://127.0.0.1:13013/cgi-bin/sendsms"),
-            Key::new("sendsms_params", Kind::Table, "smsc, from, username, password and what else Kannel takes"),
-            Key::new("coding", Kind::Integer { min: 0, max: 2 }, "0 GSM alphabet, 1 bytes, 2 Unicode").or("0"),
+            Key::new(
+                "sendsms_params",
+                Kind::Table,
+                "smsc, from, username, password and what else Kannel takes",
+            ),
+            Key::new("coding", Kind::Integer { min: 0, max: 2 }, "0 GSM alphabet, 1 bytes, 2 Unicode")
+                .or("0"),
             Key::new("charset", Kind::Text, "how the text is encoded for Kannel").or("ascii"),
             Key::new(
                 "encode_errors",
@@ -370,4 +399,3 @@ pub(super) const OLD_APPS: &[OldApp] = &[
     not_needed("sekizai", DJANGO),
     not_needed("south", "the store brings its own schema up to date"),
 ];
-

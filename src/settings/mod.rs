@@ -35,6 +35,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use crate::retry::OnUncertain;
 pub use catalogue::{AppSpec, Catalogue, EngineSpec, Key, Kind, Mapping, OldApp};
 pub use fault::{Fault, SettingsError, Severity, Snippet};
 pub use options::{Digest, Options};
@@ -144,16 +145,6 @@ pub enum Handler {
     Queue,
 }
 
-/// What to do with a message whose sending was cut off, so that it may or may not have gone out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnUncertain {
-    /// Send it once more: better twice than never.
-    #[default]
-    Resend,
-    /// Wait for a person: better never than twice.
-    Hold,
-}
-
 /// `[database]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Database {
@@ -249,8 +240,10 @@ pub fn find_among(
         return if exists(&path) { Ok(path) } else { Err(missing(&path, "$RAPIDSMS_SETTINGS")) };
     }
     usual.iter().find(|path| exists(path)).map(|path| path.to_path_buf()).ok_or_else(|| {
-        let message =
-            format!("no settings file: --settings and ${SETTINGS_VARIABLE} name none, and there is no {}", list(usual));
+        let message = format!(
+            "no settings file: --settings and ${SETTINGS_VARIABLE} name none, and there is no {}",
+            list(usual)
+        );
         SettingsError::one(Fault::about_file("", message).help("name one with --settings FILE"))
     })
 }
@@ -315,11 +308,14 @@ fn check(
 /// Secrets that other users of the machine could read: a warning, and with `STRICT` an error.
 fn judge_secrets(reader: &mut table::Reader<'_>, strict: bool) {
     let mut found = std::mem::take(&mut reader.unsafe_secrets);
-    if let (true, Some((key, place))) = (reader.surroundings.readable_by_others, reader.plain_secrets.first()) {
+    if let (true, Some((key, place))) = (reader.surroundings.readable_by_others, reader.plain_secrets.first())
+    {
         let name = reader.source.name();
         let message = match reader.plain_secrets.len() {
             1 => format!("every user of this machine can read {name}, which holds a secret ({key})"),
-            many => format!("every user of this machine can read {name}, which holds {many} secrets ({key}, ...)"),
+            many => {
+                format!("every user of this machine can read {name}, which holds {many} secrets ({key}, ...)")
+            }
         };
         let help = format!("chmod o-r {name}, or name another source: {key} = {{ file = \"PATH\" }}");
         found.push(place.warning(message).help(help));

@@ -157,7 +157,8 @@ impl Place {
         let text = &self.source.text[line.clone()];
         if text.trim().is_empty()
             || text.len() > LONGEST_SHOWN
-            || (self.show == Show::Syntax && self.inside_long_secret(number)) {
+            || (self.show == Show::Syntax && self.inside_long_secret(number))
+        {
             return None;
         }
         let start = self.span.start.clamp(line.start, line.end) - line.start;
@@ -259,7 +260,9 @@ pub(super) fn looks_secret(name: &str) -> bool {
         .any(|part| name.contains(part))
         || name.split(['_', '-', '.']).any(|word| {
             ["key", "pin", "puk"].contains(&word)
-                || ["password", "credential"].iter().any(|known| strsim::damerau_levenshtein(word, known) <= 2)
+                || ["password", "credential"]
+                    .iter()
+                    .any(|known| strsim::damerau_levenshtein(word, known) <= 2)
                 || ["token", "secret"].iter().any(|known| strsim::damerau_levenshtein(word, known) <= 1)
         })
 }
@@ -360,9 +363,24 @@ mod tests {
     #[test]
     fn a_line_is_never_shown_with_its_secret() {
         shows("pasword = \"hunter2\"", "pasword", Show::Line, "pasword = ***");
-        shows("x = {user=\"u\", password = \"hunter2\"}", "user", Show::Line, "x = {user=\"u\", password = ***");
-        shows("url = \"postgres://me:hunter2@host/db\"", "postgres", Show::Line, "url = \"postgres://***@host/db\"");
-        shows("url = \"http://h/?user=u&pass=hunter2\"", "h/?user", Show::Line, "url = \"http://h/?user=u&pass=***");
+        shows(
+            "x = {user=\"u\", password = \"hunter2\"}",
+            "user",
+            Show::Line,
+            "x = {user=\"u\", password = ***",
+        );
+        shows(
+            "url = \"postgres://me:hunter2@host/db\"",
+            "postgres",
+            Show::Line,
+            "url = \"postgres://***@host/db\"",
+        );
+        shows(
+            "url = \"http://h/?user=u&pass=hunter2\"",
+            "h/?user",
+            Show::Line,
+            "url = \"http://h/?user=u&pass=***",
+        );
         shows("devise = \"hunter2\"", "devise", Show::KeyOnly, "devise = ...");
         shows("'password': 'hunter2'", "'password'", Show::Syntax, "'password': ***");
     }

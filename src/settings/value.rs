@@ -45,7 +45,9 @@ impl fmt::Debug for Value {
             Value::Path(path) => path.fmt(f),
             Value::Secret(secret) => fmt::Debug::fmt(secret, f),
             Value::List(list) => list.fmt(f),
-            Value::Table(table) => f.debug_map().entries(table.iter().map(|(name, value)| (name, value))).finish(),
+            Value::Table(table) => {
+                f.debug_map().entries(table.iter().map(|(name, value)| (name, value))).finish()
+            }
             Value::Off => f.write_str("off"),
         }
     }
@@ -61,7 +63,9 @@ pub(super) fn expected(kind: &Kind) -> String {
         Kind::Size { min, max } => format!("a size from {min} to {max} bytes"),
         Kind::Path => "the path of a file".into(),
         Kind::Url => "an address that begins with http:// or https://".into(),
-        Kind::Secret => "text, or { env = \"NAME\" }, { file = \"PATH\" } or { credential = \"NAME\" }".into(),
+        Kind::Secret => {
+            "text, or { env = \"NAME\" }, { file = \"PATH\" } or { credential = \"NAME\" }".into()
+        }
         Kind::OneOf(words) => format!("one of {}", words.join(", ")),
         Kind::TextList => "a list of texts".into(),
         Kind::Pairs => "a list of pairs".into(),
@@ -293,7 +297,9 @@ mod tests {
         use super::super::known::{BACKEND, DATABASE, HOSTED_APP, ROUTER, TOP, WEB};
         let own = catalogue.engines.iter().chain(&catalogue.hosts).map(|engine| engine.keys);
         let apps = catalogue.apps.iter().map(|app| app.keys);
-        for key in [TOP, DATABASE, WEB, ROUTER, BACKEND, HOSTED_APP].into_iter().chain(own).chain(apps).flatten() {
+        for key in
+            [TOP, DATABASE, WEB, ROUTER, BACKEND, HOSTED_APP].into_iter().chain(own).chain(apps).flatten()
+        {
             if let Some(default) = key.default {
                 assert_eq!(from_default(&key.kind, default).map(|_| ()), Ok(()), "{}", key.name);
             }

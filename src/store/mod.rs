@@ -351,7 +351,6 @@ pub enum ContactChange {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Entry {
     /// When.
-    #[serde(serialize_with = "as_text")]
     pub at: Timestamp,
     /// The state from then on.
     pub state: State,
@@ -381,10 +380,8 @@ pub struct Row {
     /// Why.
     pub reason: Option<String>,
     /// When it was accepted.
-    #[serde(serialize_with = "as_text")]
     pub created_at: Timestamp,
     /// When its state last changed.
-    #[serde(serialize_with = "as_text")]
     pub updated_at: Timestamp,
     /// The message that it answers.
     pub in_response_to: Option<MessageId>,
@@ -401,13 +398,10 @@ pub struct Row {
     /// Its turn; for outgoing messages.
     pub priority: Option<Priority>,
     /// Its own time.
-    #[serde(serialize_with = "as_optional_text")]
     pub not_before: Option<Timestamp>,
     /// The end of its validity; for outgoing messages.
-    #[serde(serialize_with = "as_optional_text")]
     pub expires_at: Option<Timestamp>,
     /// When the source says that it was sent.
-    #[serde(serialize_with = "as_optional_text")]
     pub source_time: Option<Timestamp>,
     /// The carrier's name for it.
     pub remote_id: Option<String>,
@@ -576,16 +570,5 @@ fn check_new(
             "{id} is not newer than {newest}, the newest message of the store"
         ))),
         _ => Ok(()),
-    }
-}
-
-fn as_text<S: serde::Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(at)
-}
-
-fn as_optional_text<S: serde::Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
-    match at {
-        Some(at) => serializer.collect_str(at),
-        None => serializer.serialize_none(),
     }
 }

@@ -1,0 +1,565 @@
+//! The router's thread: drains the shared channel, drives the router, makes each batch durable with one commit, then
+//! tells everybody who waited for it.
+
+use super::board::{BackendNotice, BackendState, Board};
+use super::event::{Event, LineId, LineNews, Mouth};
+use super::supervisor::{self, Running};
+use crate::apps::Host;
+use crate::message::{Direction, Name, Outgoing, SendFailure};
+use crate::registry::Registry;
+use crate::router::{BackendPolicy, Policy, Refusal, Refused, Router};
+use crate::settings::{BackendSettings, Settings};
+use crate::store::StoreError;
+use crate::time::{Clock, Timestamp};
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use sd_notify::NotifyState;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// So many events make one batch at most.
+const BATCH: usize = 1_024;
+/// How often the store is looked after.
+const UPKEEP: Duration = Duration::from_secs(60);
+/// How long a clean stop may take.
+pub const STOP_TIME: Duration = Duration::from_secs(9);
+/// So many given-up threads are a reason to begin again with a new process.
+const ABANDONED_LIMIT: u32 = 3;
+
+/// Why the router's thread ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ending {
+    /// It was asked to.
+    Stopped,
+    /// Too many threads were given up: the process should begin again.
+    Restart,
+}
+
+/// The router's thread.
+pub struct Core {
+    router: Router,
+    registry: Registry,
+    settings: Settings,
+    events: Receiver<Event>,
+    mouth: Mouth,
+    board: Board,
+    clock: Clock,
+    started: Instant,
+    running: HashMap<Name, Running>,
+    lives: u64,
+    /// Threads of backends that were told to stop and are not over yet.
+    leaving: Vec<(LineId, JoinHandle<()>)>,
+    upkeep_at: Instant,
+    watchdog: Option<Duration>,
+    fed_at: Instant,
+    stop_by: Option<Instant>,
+    ending: Ending,
+    /// What to tell after the commit.
+    told: Vec<Box<dyn FnOnce(Option<&StoreError>) + Send>>,
+}
+
+impl Core {
+    /// Prepares the router's thread. `newest` is the time of the newest stored message.
+    pub fn new(
+        router: Router,
+        registry: Registry,
+        settings: Settings,
+        (mouth, events): (Mouth, Receiver<Event>),
+        board: Board,
+        newest: Timestamp,
+    ) -> Core {
+        let started = Instant::now();
+        Core {
+            router,
+            registry,
+            settings,
+            events,
+            mouth,
+            board,
+            clock: Clock::new(wall(), Duration::ZERO, newest),
+            started,
+            running: HashMap::new(),
+            lives: 0,
+            leaving: Vec::new(),
+            upkeep_at: started + UPKEEP,
+            watchdog: sd_notify::watchdog_enabled().map(|limit| limit / 2),
+            fed_at: started,
+            stop_by: None,
+            ending: Ending::Stopped,
+            told: Vec::new(),
+        }
+    }
+
+    /// Takes over what an earlier process left, starts the apps and the backends. After this the router accepts.
+    pub fn start(&mut self) {
+        let now = self.now();
+        self.router.set_policy(policy(&self.settings));
+        for failure in self.router.start_apps(&Host { answers: Arc::new(self.mouth.clone()) }) {
+            log::error!("{failure}");
+        }
+        for backend in self.settings.backends.clone() {
+            self.start_backend(backend, None, now);
+        }
+        self.turn(now);
+        let trouble = self.router.trouble().map(ToString::to_string);
+        let mut board = self.board.lock();
+        board.started_at = Some(now);
+        board.trouble = trouble;
+    }
+
+    /// Runs until it is told to stop.
+    pub fn run(mut self) -> Ending {
+        loop {
+            let now = self.now();
+            let first = self.wait(now);
+            let now = self.now();
+            if let Some(event) = first {
+                self.apply(event, now);
+                for _ in 1..BATCH {
+                    match self.events.try_recv() {
+                        Ok(event) => self.apply(event, now),
+                        Err(_) => break,
+                    }
+                }
+            }
+            self.turn(now);
+            self.look_after_backends(now);
+            self.look_after_store(now);
+            self.feed_watchdog();
+            if self.may_end() {
+                break;
+            }
+        }
+        self.end()
+    }
+
+    /// Waits for the first event of the next batch.
+    fn wait(&mut self, now: Timestamp) -> Option<Event> {
+        let moment = Instant::now();
+        let mut until = self.upkeep_at;
+        if let Some(due) = self.router.wake_at(now) {
+            if due <= now {
+                return self.events.try_recv().ok();
+            }
+            until = until.min(moment + due.since(now));
+        }
+        if let Some(interval) = self.watchdog {
+            until = until.min(self.fed_at + interval);
+        }
+        if let Some(stop_by) = self.stop_by {
+            until = until.min(stop_by);
+        }
+        for backend in &self.settings.backends {
+            if let Some(busy) = self.running.get(backend.name.as_str()).and_then(|it| it.post.busy_for()) {
+                until = until.min(moment + backend.watchdog.saturating_sub(busy));
+            }
+        }
+        match self.events.recv_deadline(until) {
+            Ok(event) => Some(event),
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
+        }
+    }
+
+    /// Steps, commits, tells, and hands over what is to be sent.
+    fn turn(&mut self, now: Timestamp) {
+        self.router.step(now);
+        let committed = self.router.commit(now);
+        let error = committed.as_ref().err();
+        for told in self.told.drain(..) {
+            told(error);
+        }
+        for outgoing in committed.unwrap_or_default() {
+            self.hand_over(outgoing, now);
+        }
+        let store = self.router.store();
+        let (waiting_in, waiting_out) = (store.waiting(Direction::In), store.waiting(Direction::Out));
+        let trouble = self.router.trouble().map(ToString::to_string);
+        let mut board = self.board.lock();
+        board.progress_at = now;
+        board.counters = self.router.counters();
+        board.pending = self.router.pending();
+        (board.waiting_in, board.waiting_out) = (waiting_in, waiting_out);
+        if board.trouble != trouble {
+            board.trouble = trouble;
+        }
+    }
+
+    fn hand_over(&mut self, outgoing: Outgoing, now: Timestamp) {
+        let id = outgoing.id;
+        let name = outgoing.connection.backend.clone();
+        let handed = self.running.get(&name).is_some_and(|running| running.post.send(outgoing).is_ok());
+        if !handed {
+            let why = SendFailure::Untried("the backend was not there to take it".into());
+            self.router.backend_down(&name);
+            self.router.sent(id, Err(why), now);
+        }
+    }
+
+    fn apply(&mut self, event: Event, now: Timestamp) {
+        match event {
+            Event::Accept { incoming, told } => {
+                let accepted = self.router.accept(&incoming, now);
+                if accepted.is_ok() {
+                    self.board.lock().traffic(&incoming.connection.backend, Direction::In, now);
+                }
+                self.tell_after_commit(accepted, told);
+            }
+            Event::Submit { draft, actor, key, told } => {
+                let key = key.as_ref().map(|(key, digest)| (key.as_str(), digest.as_slice()));
+                let submitted = self.router.submit(draft, actor, key, now);
+                self.tell_after_commit(submitted, told);
+            }
+            Event::Report { report, told } => {
+                let reported = self.router.report(&report, now);
+                self.tell_after_commit(reported, told);
+            }
+            Event::Decide { id, state, actor, told } => {
+                let decided = self.router.decide_by_hand(id, state, &actor, now);
+                self.tell_after_commit(decided, told);
+            }
+            Event::Sent { line, id, result } => {
+                if !self.is_current(&line) && result.is_err() && !self.is_leaving(&line) {
+                    // A thread that was given up cannot know what became of its messages later; but that one left is news.
+                    return;
+                }
+                if result.is_ok() {
+                    self.board.lock().traffic(&line.name, Direction::Out, now);
+                }
+                self.router.sent(id, result, now);
+            }
+            Event::Answer { id, app, answer } => self.router.answer(id, &app, answer, now),
+            Event::Line { line, news } => self.news(&line, news, now),
+            Event::Reload(settings) => self.reload(*settings, now),
+            Event::Damaged(what) => {
+                log::error!("the store is damaged: {what}; nothing is accepted any more");
+                self.router.store_mut().mark_damaged(&what);
+            }
+            Event::Stop => self.stop(),
+        }
+    }
+
+    fn tell_after_commit<T: Send + 'static>(
+        &mut self,
+        result: Result<T, Refused>,
+        told: super::event::Told<T>,
+    ) {
+        self.told.push(Box::new(move |error| match error {
+            Some(error) => {
+                let refused = Refused::new(Refusal::Store, error.to_string());
+                told(result.and(Err(refused)));
+            }
+            None => told(result),
+        }));
+    }
+
+    // Backends
+
+    fn start_backend(&mut self, settings: BackendSettings, previous: Option<JoinHandle<()>>, now: Timestamp) {
+        let name: Name = settings.name.as_str().into();
+        let engine = self.registry.engine(settings.engine).filter(|_| settings.built);
+        let window = settings.window.or(engine.map(|engine| engine.window)).unwrap_or(1);
+        self.router.set_backend(&name, backend_policy(&settings, window));
+        let mut notice = BackendNotice {
+            name: name.clone(),
+            engine: settings.engine,
+            tester: settings.tester,
+            state: BackendState::Starting,
+            sentence: "starting".into(),
+            since: now,
+            in_flight: 0,
+            failures: 0,
+            abandoned: 0,
+            last_in: None,
+            last_out: None,
+        };
+        if let Some(before) = self.board.backend(&name) {
+            (notice.abandoned, notice.last_in, notice.last_out) =
+                (before.abandoned, before.last_in, before.last_out);
+        }
+        self.board.lock().backends.insert(name.clone(), notice);
+        let Some(engine) = engine else {
+            return self.park(&name, &format!("the engine {} is not in this build", settings.engine), now);
+        };
+        self.lives += 1;
+        match supervisor::start(settings, engine, self.lives, previous, self.mouth.clone()) {
+            Ok(running) => {
+                self.running.insert(name, running);
+            }
+            Err(error) => self.park(&name, &format!("its thread could not be started: {error}"), now),
+        }
+    }
+
+    fn park(&mut self, name: &Name, why: &str, now: Timestamp) {
+        self.router.backend_parked(name, why);
+        self.board.lock().change(name, Some(BackendState::Parked), why, now);
+    }
+
+    /// Tells a backend to stop; its thread is waited for by its successor, or at the end.
+    fn stop_backend(&mut self, name: &str) -> Option<JoinHandle<()>> {
+        let mut running = self.running.remove(name)?;
+        running.post.stop();
+        self.router.backend_down(name);
+        Some(running.thread)
+    }
+
+    fn is_current(&self, line: &LineId) -> bool {
+        self.running.get(&line.name).is_some_and(|running| running.line == *line)
+    }
+
+    fn is_leaving(&self, line: &LineId) -> bool {
+        self.leaving.iter().any(|(leaving, _)| leaving == line)
+    }
+
+    fn news(&mut self, line: &LineId, news: LineNews, now: Timestamp) {
+        if news == LineNews::Ended {
+            if let Some(place) = self.leaving.iter().position(|(leaving, _)| leaving == line) {
+                let (_, thread) = self.leaving.swap_remove(place);
+                // It said so as its last act, so this does not wait.
+                let _ = thread.join();
+            }
+            return;
+        }
+        if !self.is_current(line) {
+            return;
+        }
+        let name = &line.name;
+        let (state, sentence) = match news {
+            LineNews::Up(sentence) => {
+                self.router.backend_up(name);
+                log::info!("backend {name} is up: {sentence}");
+                (Some(BackendState::Up), sentence)
+            }
+            LineNews::Note(sentence) => (None, sentence),
+            LineNews::Down(why) => {
+                self.router.backend_down(name);
+                (Some(BackendState::Down), why)
+            }
+            LineNews::Parked(why) => return self.park(name, &why, now),
+            LineNews::Ended => return,
+        };
+        self.board.lock().change(name, state, &sentence, now);
+    }
+
+    /// Gives up threads that are stuck, and replaces them.
+    fn look_after_backends(&mut self, now: Timestamp) {
+        if self.stop_by.is_some() {
+            return;
+        }
+        let mut stuck = Vec::new();
+        for backend in &self.settings.backends {
+            let busy = self.running.get(backend.name.as_str()).and_then(|running| running.post.busy_for());
+            if busy.is_some_and(|busy| busy >= backend.watchdog) {
+                stuck.push(backend.clone());
+            }
+        }
+        for backend in stuck {
+            let why = format!("its thread gave no sign for {:?} and was given up", backend.watchdog);
+            log::error!("backend {}: {why}", backend.name);
+            // The thread is not joined: it may never end.
+            drop(self.stop_backend(&backend.name));
+            self.router.backend_abandoned(&backend.name, now);
+            let total = {
+                let mut board = self.board.lock();
+                board.abandoned += 1;
+                if let Some(notice) = board.backends.get_mut(backend.name.as_str()) {
+                    notice.abandoned += 1;
+                }
+                board.abandoned
+            };
+            if total >= ABANDONED_LIMIT {
+                log::error!("{total} threads were given up: this process ends and begins again");
+                self.ending = Ending::Restart;
+                return self.stop();
+            }
+            self.start_backend(backend, None, now);
+        }
+    }
+
+    // Upkeep
+
+    fn look_after_store(&mut self, now: Timestamp) {
+        if Instant::now() < self.upkeep_at || self.stop_by.is_some() {
+            return;
+        }
+        self.upkeep_at = Instant::now() + UPKEEP;
+        if let Err(error) = self.router.store_mut().still_there() {
+            log::error!("{error}");
+        }
+        if !self.events.is_empty() {
+            return;
+        }
+        while self.router.purge(now) {
+            if self.router.commit(now).is_err() || !self.events.is_empty() {
+                break;
+            }
+        }
+        // What a purge deleted is committed by the next turn at the latest; tidying needs no transaction open.
+        if self.router.commit(now).is_ok()
+            && let Err(error) = self.router.store_mut().tidy()
+        {
+            log::warn!("{error}");
+        }
+    }
+
+    /// Tells systemd that the router makes progress: only this thread does, and only after a whole round.
+    fn feed_watchdog(&mut self) {
+        if let Some(interval) = self.watchdog
+            && self.fed_at.elapsed() >= interval
+        {
+            self.fed_at = Instant::now();
+            notify(&[NotifyState::Watchdog]);
+        }
+    }
+
+    /// Changes to other settings, all or nothing: whatever can be wrong with them is found before anything changes.
+    fn reload(&mut self, settings: Settings, now: Timestamp) {
+        notify(&[NotifyState::Reloading]);
+        let apps = match self.registry.build_apps(&settings) {
+            Ok(apps) => apps,
+            Err(error) => {
+                log::error!("the settings were not reloaded, the old ones stay: {error}");
+                return notify(&[NotifyState::Ready]);
+            }
+        };
+        let mut apps = apps;
+        for failure in apps.start(&Host { answers: Arc::new(self.mouth.clone()) }) {
+            log::error!("{failure}");
+        }
+        let mut old = self.router.set_apps(apps, now);
+        for failure in old.stop() {
+            log::error!("{failure}");
+        }
+        self.router.set_policy(policy(&settings));
+        let before = std::mem::replace(&mut self.settings, settings.clone());
+        let mut changes = Vec::new();
+        for gone in &before.backends {
+            if settings.backends.iter().all(|backend| backend.name != gone.name) {
+                self.leave(&gone.name);
+                self.router.remove_backend(&gone.name);
+                self.board.lock().backends.remove(gone.name.as_str());
+                changes.push(format!("-{}", gone.name));
+            }
+        }
+        for backend in settings.backends {
+            match before.backends.iter().find(|old| old.name == backend.name) {
+                Some(old) if *old == backend => {}
+                Some(_) => {
+                    let previous = self.stop_backend(&backend.name);
+                    changes.push(format!("~{}", backend.name));
+                    self.start_backend(backend, previous, now);
+                }
+                None => {
+                    changes.push(format!("+{}", backend.name));
+                    self.start_backend(backend, None, now);
+                }
+            }
+        }
+        let changes = if changes.is_empty() { "no backend changed".to_string() } else { changes.join(" ") };
+        log::info!("the settings were reloaded: {changes}");
+        notify(&[NotifyState::Ready]);
+    }
+
+    fn leave(&mut self, name: &str) {
+        let line = self.running.get(name).map(|running| running.line.clone());
+        if let (Some(line), Some(thread)) = (line, self.stop_backend(name)) {
+            self.leaving.push((line, thread));
+        }
+    }
+
+    // The end
+
+    fn stop(&mut self) {
+        if self.stop_by.is_some() {
+            return;
+        }
+        log::info!("stopping");
+        notify(&[NotifyState::Stopping]);
+        self.stop_by = Some(Instant::now() + STOP_TIME);
+        self.board.lock().stopping = true;
+        self.router.stop_intake();
+        for name in self.running.keys().cloned().collect::<Vec<_>>() {
+            self.leave(&name);
+        }
+    }
+
+    fn may_end(&self) -> bool {
+        match self.stop_by {
+            None => false,
+            Some(stop_by) => {
+                let quiet = self.leaving.is_empty() && self.router.is_quiet() && self.events.is_empty();
+                quiet || Instant::now() >= stop_by
+            }
+        }
+    }
+
+    fn end(mut self) -> Ending {
+        let now = self.now();
+        for (line, _) in std::mem::take(&mut self.leaving) {
+            log::error!("backend {} did not stop in time", line.name);
+            self.router.backend_abandoned(&line.name, now);
+        }
+        for failure in self.router.close(now) {
+            log::error!("{failure}");
+        }
+        self.turn(now);
+        // Whoever still waits for an answer gets one.
+        while let Ok(event) = self.events.try_recv() {
+            self.apply(event, now);
+        }
+        self.turn(now);
+        if let Err(error) = self.router.store_mut().close() {
+            log::error!("{error}");
+        }
+        log::info!("stopped");
+        self.ending
+    }
+
+    fn now(&mut self) -> Timestamp {
+        let reading = self.clock.read(wall(), self.started.elapsed());
+        let behind = reading.behind > Duration::ZERO;
+        self.router.clock(reading.step, behind);
+        let mut board = self.board.lock();
+        if behind != (board.clock_behind > Duration::ZERO) && behind {
+            log::warn!("the clock lies {:?} behind the newest message; nothing expires", reading.behind);
+        }
+        board.clock_behind = reading.behind;
+        reading.now
+    }
+}
+
+fn wall() -> Timestamp {
+    match SystemTime::now().duration_since(UNIX_EPOCH) {
+        Ok(since) => Timestamp::from_seconds(0) + since,
+        Err(before) => Timestamp::from_seconds(0) - before.duration(),
+    }
+}
+
+/// Tells systemd, if there is one; without it nobody misses anything.
+pub fn notify(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        log::debug!("systemd was not told: {error}");
+    }
+}
+
+fn policy(settings: &Settings) -> Policy {
+    Policy {
+        validity: settings.router.validity,
+        on_uncertain: settings.router.on_uncertain,
+        app_timeout: settings.router.app_timeout,
+        max_pending: settings.router.max_pending,
+        retention: settings.database.purge_after,
+        ..Policy::default()
+    }
+}
+
+fn backend_policy(settings: &BackendSettings, window: usize) -> BackendPolicy {
+    BackendPolicy {
+        window,
+        tester: settings.tester,
+        allow_test_traffic: settings.allow_test_traffic,
+        loop_guard: settings.loop_guard,
+        validity: Some(settings.validity),
+        on_uncertain: Some(settings.on_uncertain),
+    }
+}

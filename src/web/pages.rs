@@ -1,0 +1,217 @@
+//! The pages for people and the reading half of the API. Each page thread has a reader of its own on the store; templates escape whatever a message says.
+
+use super::form;
+use super::http::{Request, Response};
+use super::site::{self, Read};
+use crate::message::{Direction, MessageId, State};
+use crate::shell::board::{BackendNotice, Board};
+use crate::store::{Page, Query, Reader, Row, StoreError};
+use askama::Template;
+use crossbeam_channel::Receiver;
+
+/// What a page may load and do: its own style only.
+const POLICY: &str = "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+const STYLE: &str = include_str!("templates/style.css");
+
+/// Answers requests until the listener is gone.
+pub fn serve(reads: &Receiver<Read>, board: &Board, mut reader: Box<dyn Reader>) {
+    for Read { request, segments, reply } in reads {
+        let path: Vec<&str> = segments.iter().map(String::as_str).collect();
+        let answer = answer(&request, &path, board, &mut *reader);
+        reply.send(answer.unwrap_or_else(|error| {
+            log::error!("a page could not be made: {error}");
+            Response::error(503, &error.to_string()).header("Retry-After", "2")
+        }));
+    }
+}
+
+fn answer(
+    request: &Request,
+    path: &[&str],
+    board: &Board,
+    reader: &mut dyn Reader,
+) -> Result<Response, StoreError> {
+    match path {
+        [""] => overview(board, reader),
+        ["style.css"] => Ok(Response::bytes(200, "text/css; charset=utf-8", STYLE.as_bytes())
+            .header("Cache-Control", "max-age=300")),
+        ["httptester" | "httptester", ""] | ["httptester"] => Ok(any_tester(board)),
+        ["httptester", backend, identity, ""] | ["httptester", backend, identity] => {
+            conversation(request, backend, identity, board, reader)
+        }
+        ["api", "v1", "messages"] => match query(request, board) {
+            Ok(query) => Ok(Response::json(200, &reader.messages(&query)?)),
+            Err(response) => Ok(response),
+        },
+        ["api", "v1", "messages", id] => Ok(match id.parse::<MessageId>() {
+            Ok(id) => match reader.message(id)? {
+                Some(detail) => Response::json(200, &detail),
+                None => Response::error(404, "there is no such message"),
+            },
+            Err(()) => Response::error(404, "there is no such message"),
+        }),
+        ["api", "v1", "backends"] => {
+            let backends: Vec<BackendNotice> = board.lock().backends.values().cloned().collect();
+            Ok(Response::json(200, &serde_json::json!({ "backends": backends })))
+        }
+        _ => Ok(Response::error(404, "there is nothing here; the Message Tester is at /httptester/")),
+    }
+}
+
+/// What `GET /api/v1/messages` asks for; an unknown name or value is refused, for a filter that is ignored misleads.
+fn query(request: &Request, board: &Board) -> Result<Query, Response> {
+    let wrong = |sentence: String| Response::error(400, &sentence);
+    let pairs = form::pairs(request.query().as_bytes()).map_err(wrong)?;
+    let mut query = Query::default();
+    for (name, value) in pairs {
+        let not = |what: &str| wrong(format!("{name}=\"{}\" is no {what}", value.escape_debug()));
+        match name.as_str() {
+            "backend" => {
+                board.backend(&value).ok_or_else(|| site::unknown_backend(&value))?;
+                query.backend = Some(value);
+            }
+            "identity" => query.identity = Some(value),
+            "direction" => {
+                query.direction = Some(value.parse().map_err(|()| not("direction; possible: in, out"))?);
+            }
+            "state" => {
+                let possible = State::ALL.map(State::as_str).join(", ");
+                query.state =
+                    Some(value.parse().map_err(|()| not(&format!("state; possible: {possible}")))?);
+            }
+            "after" => query.after = Some(value.parse().map_err(|()| not("message id"))?),
+            "order" => match value.as_str() {
+                "asc" => query.ascending = true,
+                "desc" => query.ascending = false,
+                _ => return Err(not("order; possible: asc, desc")),
+            },
+            "limit" => {
+                query.limit = match value.parse() {
+                    Ok(limit @ 1..=1000) => limit,
+                    _ => return Err(not("limit; possible: 1 to 1000")),
+                };
+            }
+            _ => {
+                return Err(wrong(format!(
+                    "there is no parameter \"{}\"; possible: backend, identity, direction, state, after, order, limit",
+                    name.escape_debug()
+                )));
+            }
+        }
+    }
+    Ok(query)
+}
+
+#[derive(Template)]
+#[template(path = "overview.html")]
+struct Overview<'a> {
+    backends: &'a [BackendNotice],
+    messages: &'a [Row],
+    status: &'a str,
+    reasons: &'a [String],
+}
+
+fn overview(board: &Board, reader: &mut dyn Reader) -> Result<Response, StoreError> {
+    let page = reader.messages(&Query { limit: 50, ..Query::default() })?;
+    let (backends, health) = {
+        let notices = board.lock();
+        (notices.backends.values().cloned().collect::<Vec<_>>(), notices.health())
+    };
+    Ok(html(&Overview {
+        backends: &backends,
+        messages: &page.messages,
+        status: health.status,
+        reasons: &health.reasons,
+    }))
+}
+
+#[derive(Template)]
+#[template(path = "conversation.html")]
+struct Conversation<'a> {
+    backend: &'a str,
+    identity: &'a str,
+    messages: &'a [Row],
+    testers: &'a [BackendNotice],
+    more: bool,
+    unsettled: bool,
+}
+
+fn conversation(
+    request: &Request,
+    backend: &str,
+    identity: &str,
+    board: &Board,
+    reader: &mut dyn Reader,
+) -> Result<Response, StoreError> {
+    match board.backend(backend) {
+        None => return Ok(site::unknown_backend(backend)),
+        Some(notice) if !notice.tester => {
+            return Ok(Response::error(404, "only a bucket or httptester backend has such a page"));
+        }
+        Some(_) => {}
+    }
+    let query = Query {
+        backend: Some(backend.to_string()),
+        identity: Some(identity.to_string()),
+        limit: 100,
+        ..Query::default()
+    };
+    let Page { mut messages, next } = reader.messages(&query)?;
+    messages.reverse();
+    let sent = form::pairs(request.query().as_bytes()).unwrap_or_default();
+    let sent = form::field(&sent, "sent").and_then(|id| id.parse::<MessageId>().ok());
+    // Only somebody who has just sent something waits for what comes of it.
+    let unsettled = sent.is_some() && messages.iter().any(|row| row.state.is_open());
+    let testers = board.lock().backends.values().filter(|notice| notice.tester).cloned().collect::<Vec<_>>();
+    Ok(html(&Conversation {
+        backend,
+        identity,
+        messages: &messages,
+        testers: &testers,
+        more: next.is_some(),
+        unsettled,
+    }))
+}
+
+/// Picks a telephone number that nobody has and the first tester.
+fn any_tester(board: &Board) -> Response {
+    let notices = board.lock();
+    let Some(tester) = notices.backends.values().find(|notice| notice.tester) else {
+        return Response::error(
+            404,
+            "no tester is configured; add [INSTALLED_BACKENDS.message_tester] with ENGINE = \"bucket\" to the settings",
+        );
+    };
+    let mut random = [0; 4];
+    // Without randomness everybody starts with the same number, which only shares a conversation.
+    let _ = getrandom::fill(&mut random);
+    let identity = 111_111 + u32::from_le_bytes(random) % 888_889;
+    Response::redirect(format!("/httptester/{}/{identity}/", form::encode(&tester.name)))
+}
+
+fn html(template: &impl Template) -> Response {
+    match template.render() {
+        Ok(page) => Response::html(page)
+            .header("Content-Security-Policy", POLICY)
+            .header("Cache-Control", "no-store")
+            .header("Referrer-Policy", "same-origin"),
+        Err(error) => Response::error(500, &format!("the page could not be made: {error}")),
+    }
+}
+
+/// Filters for the templates.
+mod filters {
+    use super::Direction;
+
+    /// A segment of a path.
+    #[askama::filter_fn]
+    pub fn segment(text: &str, _: &dyn askama::Values) -> askama::Result<String> {
+        Ok(super::form::encode(text))
+    }
+
+    /// Which side of the page a message stands on.
+    #[askama::filter_fn]
+    pub fn side(direction: &Direction, _: &dyn askama::Values) -> askama::Result<&'static str> {
+        Ok(direction.as_str())
+    }
+}

@@ -1,0 +1,254 @@
+//! What the web listener answers: which request means what, and who may ask.
+//!
+//! It runs on the listener's one thread and never waits. A message is handed to the router, whose receipt completes the
+//! answer from the router's thread once it is on disk; what has to read the store goes to the page threads.
+
+use super::door::{Reply, Site as Serve};
+use super::form;
+use super::guard;
+use super::http::{Request, Response};
+use crate::message::{Connection, Draft, Incoming, MessageId, State};
+use crate::router::{Refusal, Refused};
+use crate::shell::board::Board;
+use crate::shell::event::{Event, Mouth, Told};
+use crossbeam_channel::{Sender, TrySendError};
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+use std::net::SocketAddr;
+
+/// A request that has to read the store, with everything that its answer needs.
+pub struct Read {
+    /// What is wanted.
+    pub request: Request,
+    /// The path, decoded and cut at its slashes.
+    pub segments: Vec<String>,
+    /// The answer.
+    pub reply: Reply,
+}
+
+/// Who may ask, and under which names the listener is known.
+#[derive(Clone, Debug, Default)]
+pub struct Access {
+    /// What strangers must show; none when only this machine can ask.
+    pub token: Option<crate::settings::Secret>,
+    /// Names and addresses that the Host header may have besides loopback; without a token only.
+    pub hosts: Vec<String>,
+}
+
+/// The site.
+pub struct Site {
+    /// The way to the router.
+    pub mouth: Mouth,
+    /// How everything is.
+    pub board: Board,
+    /// The way to the page threads.
+    pub readers: Sender<Read>,
+    /// Who may ask.
+    pub access: Access,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewMessage {
+    backend: String,
+    identity: String,
+    text: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewState {
+    state: String,
+}
+
+impl Serve for Site {
+    fn serve(&mut self, request: Request, reply: Reply) {
+        if let Err(denied) = self.admit(&request) {
+            return reply.send(denied);
+        }
+        let Some(segments) = request.segments() else {
+            return reply.send(Response::error(400, "the path is not UTF-8 once it is decoded"));
+        };
+        let path: Vec<&str> = segments.iter().map(String::as_str).collect();
+        let method = request.method();
+        match (method, path.as_slice()) {
+            ("GET" | "HEAD", ["healthz"]) => {
+                let health = self.board.lock().health();
+                let status = if health.status == "failing" { 503 } else { 200 };
+                reply.send(Response::json(status, &health));
+            }
+            ("POST", ["httptester", backend, ""] | ["httptester", backend]) => {
+                self.tester_message(backend, &request, reply);
+            }
+            ("POST", ["api", "v1", "messages"]) => self.api_message(&request, reply),
+            ("POST", ["api", "v1", "messages", id]) => self.api_decision(id, &request, reply),
+            ("GET" | "HEAD", _) => match self.readers.try_send(Read { request, segments, reply }) {
+                Ok(()) => {}
+                Err(TrySendError::Full(read) | TrySendError::Disconnected(read)) => {
+                    read.reply.send(busy("too many pages are wanted at once; try again soon"));
+                }
+            },
+            _ => {
+                let allowed = match path.as_slice() {
+                    ["httptester", _] | ["httptester", _, ""] => "POST",
+                    ["api", "v1", "messages"] => "GET, HEAD, POST",
+                    _ => "GET, HEAD",
+                };
+                let sentence = format!("{method} is not possible here; possible: {allowed}");
+                reply.send(Response::error(405, &sentence).header("Allow", allowed));
+            }
+        }
+    }
+}
+
+impl Site {
+    fn admit(&self, request: &Request) -> Result<(), Response> {
+        if is_local(request) {
+            return Ok(());
+        }
+        match &self.access.token {
+            // A probe of the machine's health needs no secret, and tells none.
+            Some(_) if request.path() == "/healthz" => {}
+            Some(token) => guard::check_token(request, token.expose()).map_err(|denied| denied.response())?,
+            None => guard::check_host(request.host(), &self.access.hosts).map_err(|denied| denied.response())?,
+        }
+        guard::check_same_origin(request).map_err(|denied| denied.response())
+    }
+
+    /// `identity` and `text` of a form become one inbound message of a tester backend.
+    fn tester_message(&self, backend: &str, request: &Request, reply: Reply) {
+        match self.board.backend(backend) {
+            None => return reply.send(unknown_backend(backend)),
+            Some(notice) if !notice.tester => {
+                let sentence = format!("backend {backend} is no tester: messages come in by its own line only");
+                return reply.send(Response::error(404, &sentence));
+            }
+            Some(_) => {}
+        }
+        let pairs = match form::pairs(request.body()) {
+            Ok(pairs) => pairs,
+            Err(sentence) => return reply.send(Response::error(400, &sentence)),
+        };
+        let (Some(identity), Some(text)) = (form::field(&pairs, "identity"), form::field(&pairs, "text")) else {
+            return reply.send(Response::error(400, "the form needs the fields identity and text"));
+        };
+        // The page's own form asks to be sent back to the conversation.
+        let back = form::field(&pairs, "page").map(|_| {
+            format!("/httptester/{}/{}/", form::encode(backend), form::encode(identity))
+        });
+        let incoming = Incoming::new(Connection::new(backend, identity), text);
+        let told: Told<MessageId> = Box::new(move |result| {
+            reply.send(match (result, back) {
+                (Ok(id), Some(page)) => Response::redirect(format!("{page}?sent={id}")),
+                (Ok(_), None) => Response::text(200, "OK"),
+                (Err(refused), _) => refusal(&refused),
+            });
+        });
+        self.say(Event::Accept { incoming, told });
+    }
+
+    /// One message to be sent, from a program.
+    fn api_message(&self, request: &Request, reply: Reply) {
+        if request.media_type() != "application/json" {
+            return reply.send(Response::error(415, "send JSON, with Content-Type: application/json"));
+        }
+        let new: NewMessage = match serde_json::from_slice(request.body()) {
+            Ok(new) => new,
+            Err(error) => return reply.send(Response::error(400, &format!("the body is not right: {error}"))),
+        };
+        let key = match request.header("idempotency-key") {
+            Some(key) if key.is_empty() || key.len() > 255 => {
+                return reply.send(Response::error(400, "an Idempotency-Key has 1 to 255 characters"));
+            }
+            Some(key) => Some((key.to_string(), digest(&[&new.backend, &new.identity, &new.text]))),
+            None => None,
+        };
+        let draft = Draft::new(Connection::new(new.backend, new.identity), new.text);
+        let told: Told<MessageId> = Box::new(move |result| {
+            reply.send(match result {
+                Ok(id) => Response::json(202, &serde_json::json!({ "id": id })),
+                Err(refused) => refusal(&refused),
+            });
+        });
+        let actor = if is_local(request) { "cli" } else { "api" };
+        self.say(Event::Submit { draft, actor, key, told });
+    }
+
+    /// A person or a program decides about a waiting message: `{"state": "cancelled"}`.
+    fn api_decision(&self, id: &str, request: &Request, reply: Reply) {
+        let Ok(id) = id.parse::<MessageId>() else {
+            return reply.send(Response::error(404, "there is no such message"));
+        };
+        if request.media_type() != "application/json" {
+            return reply.send(Response::error(415, "send JSON, with Content-Type: application/json"));
+        }
+        let state = serde_json::from_slice::<NewState>(request.body())
+            .map_err(|error| format!("the body is not right: {error}"))
+            .and_then(|new| {
+                new.state.parse::<State>().map_err(|()| format!("\"{}\" is no state", new.state.escape_debug()))
+            });
+        let state = match state {
+            Ok(state) => state,
+            Err(sentence) => return reply.send(Response::error(400, &sentence)),
+        };
+        let told: Told<bool> = Box::new(move |result| {
+            reply.send(match result {
+                Ok(true) => Response::json(200, &serde_json::json!({ "id": id, "state": state })),
+                Ok(false) => Response::error(409, "there is no such message, or it has gone too far for that"),
+                Err(refused) => refusal(&refused),
+            });
+        });
+        let actor = if is_local(request) { "person at the command line" } else { "api" };
+        self.say(Event::Decide { id, state, actor: actor.to_string(), told });
+    }
+
+    fn say(&self, event: Event) {
+        if let Err((event, refused)) = self.mouth.try_say(event) {
+            match event {
+                Event::Accept { told, .. } | Event::Submit { told, .. } => told(Err(refused)),
+                Event::Decide { told, .. } => told(Err(refused)),
+                // Nothing else is said here.
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Whether the request came by the daemon's own Unix socket, which only its user can open.
+pub fn is_local(request: &Request) -> bool {
+    request.is_local()
+}
+
+/// The answer to something that the router did not take.
+pub fn refusal(refused: &Refused) -> Response {
+    match refused.refusal {
+        Refusal::UnknownBackend => Response::error(404, &refused.reason),
+        Refusal::Invalid => Response::error(400, &refused.reason),
+        Refusal::TooLong => Response::error(413, &refused.reason),
+        Refusal::Conflict => Response::error(422, &refused.reason),
+        Refusal::Busy | Refusal::Store | Refusal::Stopping => busy(&refused.reason),
+    }
+}
+
+/// The answer when there is no such backend.
+pub fn unknown_backend(name: &str) -> Response {
+    Response::error(404, &format!("no backend named \"{}\" is configured", name.escape_debug()))
+}
+
+fn busy(sentence: &str) -> Response {
+    Response::error(503, sentence).header("Retry-After", "2")
+}
+
+fn digest(pieces: &[&str]) -> Vec<u8> {
+    let mut hash = Sha256::new();
+    for piece in pieces {
+        hash.update((piece.len() as u64).to_be_bytes());
+        hash.update(piece.as_bytes());
+    }
+    hash.finalize().to_vec()
+}
+
+/// Whether strangers could reach a listener on this address.
+pub fn is_public(address: &SocketAddr) -> bool {
+    !guard::is_loopback(address)
+}
