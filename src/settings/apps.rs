@@ -20,7 +20,8 @@ pub(super) fn installed(reader: &mut Reader<'_>, root: &Table) -> Vec<AppSetting
     for item in named(reader, root) {
         let Raw::Text(given) = &item.value else {
             let place = reader.place(item);
-            let message = format!("INSTALLED_APPS must be a list of names; one item is {}", item.value.what());
+            let message =
+                format!("INSTALLED_APPS must be a list of names; one item is {}", item.value.what());
             reader.error(&place, message, "for example: INSTALLED_APPS = [\"echo\", \"default\"]");
             continue;
         };
@@ -36,8 +37,13 @@ pub(super) fn installed(reader: &mut Reader<'_>, root: &Table) -> Vec<AppSetting
     for entry in &tables.entries {
         if !used.contains(&entry.key.as_str()) {
             let place = reader.header(entry);
-            let message = format!("the app {} is not in INSTALLED_APPS and so does nothing", quote(&entry.name));
-            reader.warning(&place, message, "name it in INSTALLED_APPS, at the place where it is to see a message");
+            let message =
+                format!("the app {} is not in INSTALLED_APPS and so does nothing", quote(&entry.name));
+            reader.warning(
+                &place,
+                message,
+                "name it in INSTALLED_APPS, at the place where it is to see a message",
+            );
             let _ = configured(reader, entry, &entry.name);
         }
     }
@@ -68,7 +74,8 @@ fn app<'t>(
     let lower = given.trim().to_lowercase();
     let in_box = catalogue.app(given);
     let own = tables.entries.iter().find(|entry| {
-        entry.key == lower || in_box.is_some_and(|spec| catalogue.app(&entry.name).is_some_and(|app| app.name == spec.name))
+        entry.key == lower
+            || in_box.is_some_and(|spec| catalogue.app(&entry.name).is_some_and(|app| app.name == spec.name))
     });
     if let Some(entry) = own {
         if !used.contains(&entry.key.as_str()) {
@@ -141,19 +148,20 @@ fn configured(reader: &mut Reader<'_>, entry: &Entry, given: &str) -> Option<App
         reader.error(&header, message, format!("one of {names}"));
         return None;
     };
-    let host = match &engine.node.value {
-        Raw::Text(written) => catalogue.host(written).ok_or(written),
-        _ => Err(&entry.name),
+    let place = reader.place(&engine.node);
+    let Raw::Text(written) = &engine.node.value else {
+        let message = format!("\"ENGINE\" in {title} must be text, not {}", engine.node.value.what());
+        reader.error(&place, message, format!("one of {names}"));
+        return None;
     };
-    let host = match host {
-        Ok(host) => host,
-        Err(written) => {
-            let place = reader.place(&engine.node);
+    let host = match catalogue.host(written) {
+        Some(host) => host,
+        None => {
             let help = match super::fault::nearest(written, catalogue.hosts.iter().map(|host| host.name)) {
                 Some(name) => format!("did you mean {}?", quote(name)),
                 None => format!("one of {names}"),
             };
-            reader.error(&place, format!("\"ENGINE\" in {title} names nothing that runs apps"), help);
+            reader.error(&place, format!("no engine for apps is called {}", quote(written)), help);
             return None;
         }
     };

@@ -249,15 +249,17 @@ pub fn find_among(
         return if exists(&path) { Ok(path) } else { Err(missing(&path, "$RAPIDSMS_SETTINGS")) };
     }
     usual.iter().find(|path| exists(path)).map(|path| path.to_path_buf()).ok_or_else(|| {
-        let message =
-            format!("no settings file: --settings and ${SETTINGS_VARIABLE} name none, and there is no {}", list(usual));
+        let message = format!(
+            "no settings file: --settings and ${SETTINGS_VARIABLE} name none, and there is no {}",
+            list(usual)
+        );
         SettingsError::one(Fault::about_file("", message).help("name one with --settings FILE"))
     })
 }
 
 /// Reads and checks a settings file.
 pub fn load(path: &Path, catalogue: &Catalogue) -> Result<Loaded, SettingsError> {
-    let source = source::read(path).map_err(SettingsError::one)?;
+    let source = source::read(path)?;
     let readable_by_others = std::fs::metadata(path).is_ok_and(|facts| table::readable_by_others(&facts));
     let variable = |name: &str| std::env::var(name).ok();
     check(source, catalogue, &Surroundings { variable: &variable, readable_by_others })
@@ -270,7 +272,7 @@ pub fn parse(
     catalogue: &Catalogue,
     surroundings: &Surroundings<'_>,
 ) -> Result<Loaded, SettingsError> {
-    let source = source::decode(path, bytes.to_vec()).map_err(SettingsError::one)?;
+    let source = source::decode(path, bytes.to_vec())?;
     check(source, catalogue, surroundings)
 }
 
@@ -295,10 +297,15 @@ fn check(
     let settings = root.map(|root| read::settings(&mut reader, &root));
     if let Some(settings) = &settings {
         judge_secrets(&mut reader, settings.strict);
-        remark_on_emptiness(&mut reader, settings);
+        // Beside errors these would mislead: what is missing may be what could not be read.
+        if !reader.faults.iter().any(Fault::is_error) {
+            remark_on_emptiness(&mut reader, settings);
+        }
     }
     let table::Reader { mut faults, errors_beyond, remarks_beyond, .. } = reader;
     faults.sort_by_key(|fault| (fault.line.unwrap_or(usize::MAX), fault.column));
+    // A table that is named twice is checked twice.
+    faults.dedup();
     for (severity, beyond) in [(Severity::Error, errors_beyond), (Severity::Note, remarks_beyond)] {
         if beyond > 0 {
             let what = if severity == Severity::Error { "errors" } else { "remarks" };
@@ -315,11 +322,14 @@ fn check(
 /// Secrets that other users of the machine could read: a warning, and with `STRICT` an error.
 fn judge_secrets(reader: &mut table::Reader<'_>, strict: bool) {
     let mut found = std::mem::take(&mut reader.unsafe_secrets);
-    if let (true, Some((key, place))) = (reader.surroundings.readable_by_others, reader.plain_secrets.first()) {
+    if let (true, Some((key, place))) = (reader.surroundings.readable_by_others, reader.plain_secrets.first())
+    {
         let name = reader.source.name();
         let message = match reader.plain_secrets.len() {
             1 => format!("every user of this machine can read {name}, which holds a secret ({key})"),
-            many => format!("every user of this machine can read {name}, which holds {many} secrets ({key}, ...)"),
+            many => {
+                format!("every user of this machine can read {name}, which holds {many} secrets ({key}, ...)")
+            }
         };
         let help = format!("chmod o-r {name}, or name another source: {key} = {{ file = \"PATH\" }}");
         found.push(place.warning(message).help(help));

@@ -63,9 +63,14 @@ fn default_response(reader: &mut Reader<'_>, top: &Options) -> Option<String> {
     for (at, _) in text.match_indices("%(") {
         let Some((name, after)) = text[at + 2..].split_once(')') else { continue };
         if name != "project_name" || !after.starts_with('s') {
-            let message = format!("DEFAULT_RESPONSE names {}, which is not known", quote(&format!("%({name})")));
+            let message =
+                format!("DEFAULT_RESPONSE names {}, which is not known", quote(&format!("%({name})")));
             let place = top.place("DEFAULT_RESPONSE").clone();
-            reader.error(&place, message, "the one name is %(project_name)s; leave other text as it is meant");
+            reader.error(
+                &place,
+                message,
+                "the one name is %(project_name)s; leave other text as it is meant",
+            );
         }
     }
     Some(text.to_owned())
@@ -130,7 +135,8 @@ fn database(reader: &mut Reader<'_>, root: &Table, top: &Place) -> Database {
             ""
         }
         None => {
-            let help = format!("did you mean url = \"sqlite:{}\"?", if url.is_empty() { "rapidsms.db" } else { "..." });
+            let file = if url.is_empty() { "rapidsms.db" } else { url };
+            let help = format!("did you mean url = {}?", quote(&format!("sqlite:{file}")));
             reader.error(&place, "the store's url must say what it is: sqlite:FILE", help);
             ""
         }
@@ -150,7 +156,9 @@ fn web(reader: &mut Reader<'_>, root: &Table, top: &Place) -> Web {
     });
     let (listen, place) = match entry {
         Some(entry) => (listen(reader, entry), reader.place(&entry.node)),
-        None => (options.text("listen").and_then(|text| text.parse().ok()).into_iter().collect(), top.clone()),
+        None => {
+            (options.text("listen").and_then(|text| text.parse().ok()).into_iter().collect(), top.clone())
+        }
     };
     let enabled = options.boolean("enabled").unwrap_or(true);
     let token = options.secret("token").cloned();
@@ -162,21 +170,29 @@ fn web(reader: &mut Reader<'_>, root: &Table, top: &Place) -> Web {
                 "for example 32 random letters and digits",
             );
         } else if token.expose().len() < SHORTEST_TOKEN {
-            let message = format!("the token in [web] is shorter than {SHORTEST_TOKEN} characters and can be guessed");
-            let fault = options.place("token").warning(message).help("for example 32 random letters and digits");
+            let message =
+                format!("the token in [web] is shorter than {SHORTEST_TOKEN} characters and can be guessed");
+            let fault =
+                options.place("token").warning(message).help("for example 32 random letters and digits");
             reader.unsafe_secrets.push(fault);
         }
     }
     let beyond = listen.iter().find(|address: &&SocketAddr| !address.ip().is_loopback());
     if let (true, Some(address), false) = (enabled, beyond, options.is_given("token")) {
         let message = format!("{address} can be reached from other machines, so [web] needs a token");
-        reader.error(&place, message, "add token = { env = \"RAPIDSMS_TOKEN\" }, or listen on 127.0.0.1 only");
+        reader.error(
+            &place,
+            message,
+            "add token = { env = \"RAPIDSMS_TOKEN\" }, or listen on 127.0.0.1 only",
+        );
     }
     let time = |key| options.duration(key).unwrap_or_default();
     let (head_timeout, request_timeout) = (time("head_timeout"), time("request_timeout"));
     if head_timeout > request_timeout {
-        let message = "head_timeout in [web] must not be longer than request_timeout, which covers the head too";
-        reader.error(options.place("head_timeout"), message, "");
+        let message =
+            "head_timeout in [web] must not be longer than request_timeout, which covers the head too";
+        let help = format!("request_timeout is {}", super::value::in_words(request_timeout));
+        reader.error(options.place("head_timeout"), message, help);
     }
     Web {
         enabled,
@@ -246,9 +262,13 @@ fn backend(reader: &mut Reader<'_>, entry: &Entry, router: &RouterSettings) -> O
     let (engine, given_engine) = engine(reader, &title, &header, table)?;
     let options = reader.options(&title, &header, table, &[known::BACKEND, engine.keys]);
     if !engine.built {
-        let message =
-            format!("backend {} is parked: its engine {} is not in this build", quote(&entry.name), quote(engine.name));
-        let help = "its settings were checked; messages for it are held until a build that has the engine runs";
+        let message = format!(
+            "backend {} is parked: its engine {} is not in this build",
+            quote(&entry.name),
+            quote(engine.name)
+        );
+        let help =
+            "its settings were checked; messages for it are held until a build that has the engine runs";
         reader.warning(options.place("ENGINE"), message, help);
     }
     let handler = handler(reader, &title, &options);
@@ -273,12 +293,21 @@ fn backend(reader: &mut Reader<'_>, entry: &Entry, router: &RouterSettings) -> O
 }
 
 /// The engine of a backend. Without it nothing else in the table can be judged, so the one fault is all that is said.
-fn engine(reader: &mut Reader<'_>, title: &str, header: &Place, table: &Table) -> Option<(EngineSpec, String)> {
+fn engine(
+    reader: &mut Reader<'_>,
+    title: &str,
+    header: &Place,
+    table: &Table,
+) -> Option<(EngineSpec, String)> {
     let catalogue = reader.catalogue;
     let names = || catalogue.engines.iter().map(|engine| engine.name).collect::<Vec<_>>().join(", ");
     let Some(entry) = table.get("engine") else {
         let message = format!("{title} needs the key \"ENGINE\": the kind of line");
-        reader.error(header, message, format!("for example: ENGINE = \"bucket\"; the engines are {}", names()));
+        reader.error(
+            header,
+            message,
+            format!("for example: ENGINE = \"bucket\"; the engines are {}", names()),
+        );
         return None;
     };
     let place = reader.place(&entry.node);
@@ -304,12 +333,16 @@ fn handler(reader: &mut Reader<'_>, title: &str, options: &Options) -> Option<Ha
     let given = options.text("HANDLER")?;
     let place = options.place("HANDLER");
     if NAMES.contains(&given.to_lowercase().as_str()) {
-        reader.note(place, "HANDLER is understood as the router's own durable queue, which handles messages in order");
+        reader.note(
+            place,
+            "HANDLER is understood as the router's own durable queue, which handles messages in order",
+        );
         return Some(Handler::Queue);
     }
     let help = match nearest(given, NAMES) {
         Some(name) => format!("did you mean {}?", quote(name)),
-        None => "the one handler is \"queue\"; without HANDLER the messages are handled in the same way".to_owned(),
+        None => "the one handler is \"queue\"; without HANDLER the messages are handled in the same way"
+            .to_owned(),
     };
     reader.error(place, format!("no handler is called {} in {title}", quote(given)), help);
     None
@@ -318,7 +351,8 @@ fn handler(reader: &mut Reader<'_>, title: &str, options: &Options) -> Option<Ha
 /// A name stands in addresses (`/http/NAME/`), transcripts (`NAME/identity`), logs and pages.
 pub(super) fn name_is_usable(reader: &mut Reader<'_>, of: &str, entry: &Entry) {
     let name = entry.name.as_str();
-    let unseen = |c: char| c != ' ' && (c.is_whitespace() || (c.escape_debug().count() > 1 && !"\"'\\".contains(c)));
+    let unseen =
+        |c: char| c != ' ' && (c.is_whitespace() || (c.escape_debug().count() > 1 && !"\"'\\".contains(c)));
     let problem = if name.is_empty() {
         "is empty".to_owned()
     } else if name.chars().count() > LONGEST_NAME {

@@ -11,7 +11,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::fault::{Fault, Severity, Snippet};
+use super::fault::{Fault, SettingsError, Severity, Snippet};
 
 /// A settings file is at most this long; more is a mistaken file name.
 pub const LONGEST_FILE: usize = 1024 * 1024;
@@ -157,7 +157,8 @@ impl Place {
         let text = &self.source.text[line.clone()];
         if text.trim().is_empty()
             || text.len() > LONGEST_SHOWN
-            || (self.show == Show::Syntax && self.inside_long_secret(number)) {
+            || (self.show == Show::Syntax && self.inside_long_secret(number))
+        {
             return None;
         }
         let start = self.span.start.clamp(line.start, line.end) - line.start;
@@ -194,7 +195,7 @@ impl fmt::Debug for Place {
 }
 
 /// Reads a settings file within its limits.
-pub(super) fn read(path: &Path) -> Result<Source, Fault> {
+pub(super) fn read(path: &Path) -> Result<Source, SettingsError> {
     let name = path.display().to_string();
     let unreadable = |error: std::io::Error| {
         let fault = Fault::about_file(name.clone(), format!("the settings file cannot be read: {error}"));
@@ -206,11 +207,12 @@ pub(super) fn read(path: &Path) -> Result<Source, Fault> {
             _ => fault,
         }
     };
+    let unreadable = |error| SettingsError::one(unreadable(error));
     let kind = std::fs::metadata(path).map_err(unreadable)?;
     if !kind.is_file() {
         let what = if kind.is_dir() { "a folder" } else { "not a plain file" };
-        return Err(Fault::about_file(name, format!("the settings must be a file, and this is {what}"))
-            .help("name the file with --settings FILE"));
+        let fault = Fault::about_file(name, format!("the settings must be a file, and this is {what}"));
+        return Err(fault.help("name the file with --settings FILE").into());
     }
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(unreadable)?;
@@ -219,14 +221,15 @@ pub(super) fn read(path: &Path) -> Result<Source, Fault> {
 }
 
 /// Bytes to text: UTF-8, with or without a byte-order mark, no NUL.
-pub(super) fn decode(path: &Path, mut bytes: Vec<u8>) -> Result<Source, Fault> {
+pub(super) fn decode(path: &Path, mut bytes: Vec<u8>) -> Result<Source, SettingsError> {
     let name = path.display().to_string();
     if bytes.len() > LONGEST_FILE {
-        return Err(Fault::about_file(name, "the file is longer than 1 MiB; this is not a settings file")
-            .help("name the right file with --settings FILE"));
+        let fault = Fault::about_file(name, "the file is longer than 1 MiB; this is not a settings file");
+        return Err(fault.help("name the right file with --settings FILE").into());
     }
     if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
-        return Err(Fault::about_file(name, "the file is UTF-16").help("save it as UTF-8 in your editor"));
+        let fault = Fault::about_file(name, "the file is UTF-16");
+        return Err(fault.help("save it as UTF-8 in your editor").into());
     }
     if bytes.starts_with(b"\xef\xbb\xbf") {
         bytes.drain(..3);
@@ -236,15 +239,15 @@ pub(super) fn decode(path: &Path, mut bytes: Vec<u8>) -> Result<Source, Fault> {
         Err(error) => {
             let at = error.utf8_error().valid_up_to();
             let source = Arc::new(Source::new(path, String::from_utf8_lossy(error.as_bytes())));
-            return Err(Place::new(&source, at..at + 1, Show::Syntax)
-                .error("the file is not UTF-8 text here")
-                .help("save it as UTF-8 in your editor"));
+            let fault =
+                Place::new(&source, at..at + 1, Show::Syntax).error("the file is not UTF-8 text here");
+            return Err(fault.help("save it as UTF-8 in your editor").into());
         }
     };
     let Some(at) = source.text.find('\0') else { return Ok(source) };
-    Err(Place::new(&Arc::new(source), at..at + 1, Show::Syntax)
-        .error("there is a NUL character here, so this is not a text file")
-        .help("delete it, or name the right file with --settings FILE"))
+    let place = Place::new(&Arc::new(source), at..at + 1, Show::Syntax);
+    let fault = place.error("there is a NUL character here, so this is not a text file");
+    Err(fault.help("delete it, or name the right file with --settings FILE").into())
 }
 
 /// Could a value under this name be a secret? Also true for a misspelt `pasword`: rather hide too much.
@@ -259,7 +262,9 @@ pub(super) fn looks_secret(name: &str) -> bool {
         .any(|part| name.contains(part))
         || name.split(['_', '-', '.']).any(|word| {
             ["key", "pin", "puk"].contains(&word)
-                || ["password", "credential"].iter().any(|known| strsim::damerau_levenshtein(word, known) <= 2)
+                || ["password", "credential"]
+                    .iter()
+                    .any(|known| strsim::damerau_levenshtein(word, known) <= 2)
                 || ["token", "secret"].iter().any(|known| strsim::damerau_levenshtein(word, known) <= 1)
         })
 }
@@ -360,9 +365,24 @@ mod tests {
     #[test]
     fn a_line_is_never_shown_with_its_secret() {
         shows("pasword = \"hunter2\"", "pasword", Show::Line, "pasword = ***");
-        shows("x = {user=\"u\", password = \"hunter2\"}", "user", Show::Line, "x = {user=\"u\", password = ***");
-        shows("url = \"postgres://me:hunter2@host/db\"", "postgres", Show::Line, "url = \"postgres://***@host/db\"");
-        shows("url = \"http://h/?user=u&pass=hunter2\"", "h/?user", Show::Line, "url = \"http://h/?user=u&pass=***");
+        shows(
+            "x = {user=\"u\", password = \"hunter2\"}",
+            "user",
+            Show::Line,
+            "x = {user=\"u\", password = ***",
+        );
+        shows(
+            "url = \"postgres://me:hunter2@host/db\"",
+            "postgres",
+            Show::Line,
+            "url = \"postgres://***@host/db\"",
+        );
+        shows(
+            "url = \"http://h/?user=u&pass=hunter2\"",
+            "h/?user",
+            Show::Line,
+            "url = \"http://h/?user=u&pass=***",
+        );
         shows("devise = \"hunter2\"", "devise", Show::KeyOnly, "devise = ...");
         shows("'password': 'hunter2'", "'password'", Show::Syntax, "'password': ***");
     }

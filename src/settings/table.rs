@@ -130,7 +130,12 @@ impl Reader<'_> {
     fn unknown_key(&mut self, title: &str, entry: &Entry, groups: &[&[Key]]) {
         let known = || groups.iter().copied().flatten().filter(|key| !matches!(key.kind, Kind::Ignored(_)));
         let at_top = TOP.iter().any(|key| key.name.to_lowercase() == entry.key);
-        let help = match nearest(&entry.name, known().map(|key| key.name)) {
+        let words = || known().flat_map(|key| key.also.iter().map(move |word| (*word, key.name)));
+        let meant = nearest(&entry.name, known().map(|key| key.name)).or_else(|| {
+            let word = nearest(&entry.name, words().map(|(word, _)| word))?;
+            words().find(|(other, _)| *other == word).map(|(_, name)| name)
+        });
+        let help = match meant {
             Some(name) => format!("did you mean {}?", quote(name)),
             None if at_top => "it belongs at the top of the file, before the first [table]".to_owned(),
             None if known().next().is_none() => "it has no keys".to_owned(),
@@ -165,7 +170,8 @@ impl Reader<'_> {
         };
         match result {
             Ok(value) => {
-                if matches!((&key.kind, &value), (Kind::Url | Kind::Text, Value::Text(text)) if holds_secret(text)) {
+                if matches!((&key.kind, &value), (Kind::Url | Kind::Text, Value::Text(text)) if holds_secret(text))
+                {
                     self.plain_secrets.push((key.name, self.place(node)));
                 }
                 Some(value)
@@ -204,8 +210,9 @@ impl Reader<'_> {
                 Ok(value) => values.push((entry.name.clone(), value)),
                 Err(problem) => {
                     let place = self.place(&entry.node);
-                    let message = format!("{} in {} of {title} {problem}", quote(&entry.name), quote(key.name));
-                    self.error(&place, message, "");
+                    let message =
+                        format!("{} in {} of {title} {problem}", quote(&entry.name), quote(key.name));
+                    self.error(&place, message, format!("for example: {} = \"...\"", entry.name));
                 }
             }
         }
@@ -223,7 +230,8 @@ impl Reader<'_> {
     /// `{ env = "NAME" }` and its like. No error repeats a value that it found.
     fn secret_elsewhere(&mut self, name: &str, node: &Node, table: &Table) -> Result<Value, String> {
         let shape = || Err(format!("must be {}", value::expected(&Kind::Secret)));
-        let [Entry { key, node: Node { value: Raw::Text(target), .. }, .. }] = table.entries.as_slice() else {
+        let [Entry { key, node: Node { value: Raw::Text(target), .. }, .. }] = table.entries.as_slice()
+        else {
             return shape();
         };
         if target.is_empty() || holds_controls(target) {
@@ -242,9 +250,11 @@ impl Reader<'_> {
                     return Err("names a credential, which has no folder in its name".into());
                 }
                 let Some(folder) = (self.surroundings.variable)("CREDENTIALS_DIRECTORY") else {
-                    return Err("is to come from the service manager, but $CREDENTIALS_DIRECTORY is not set; \
+                    return Err(
+                        "is to come from the service manager, but $CREDENTIALS_DIRECTORY is not set; \
                                 run the router as a service with LoadCredential="
-                        .into());
+                            .into(),
+                    );
                 };
                 self.secret_file(name, node, &Path::new(&folder).join(target), false)?
             }
@@ -258,7 +268,9 @@ impl Reader<'_> {
 
     fn secret_file(&mut self, name: &str, node: &Node, path: &Path, own: bool) -> Result<String, String> {
         let shown = path.display();
-        let failed = |error: std::io::Error| format!("is to come from the file {shown}, which cannot be read: {error}");
+        let failed = |error: std::io::Error| {
+            format!("is to come from the file {shown}, which cannot be read: {error}")
+        };
         let facts = std::fs::metadata(path).map_err(failed)?;
         if !facts.is_file() {
             return Err(format!("is to come from {shown}, which is not a plain file"));
@@ -269,8 +281,8 @@ impl Reader<'_> {
         if bytes.len() as u64 > LONGEST_SECRET {
             return Err(format!("is to come from the file {shown}, which is longer than 64 KiB"));
         }
-        let text =
-            String::from_utf8(bytes).map_err(|_| format!("is to come from the file {shown}, which is not UTF-8 text"))?;
+        let text = String::from_utf8(bytes)
+            .map_err(|_| format!("is to come from the file {shown}, which is not UTF-8 text"))?;
         if own && readable_by_others(&facts) && self.unsafe_secrets.len() < MOST_FAULTS {
             let message = format!("every user of this machine can read {shown}, which holds {}", quote(name));
             self.unsafe_secrets.push(self.place(node).warning(message).help(format!("chmod o-r {shown}")));
@@ -329,7 +341,9 @@ fn pairs(value: &Raw) -> Result<Value, String> {
     let wrong = || Err("must be a list of pairs of texts".to_owned());
     let mut pairs: Vec<(String, Value)> = Vec::new();
     let mut push = |name: &str, value: &Raw| match value {
-        Raw::Text(text) if !text.is_empty() && !name.is_empty() && !holds_controls(text) && !holds_controls(name) => {
+        Raw::Text(text)
+            if !text.is_empty() && !name.is_empty() && !holds_controls(text) && !holds_controls(name) =>
+        {
             pairs.push((name.to_owned(), Value::Text(text.clone())));
             true
         }

@@ -35,7 +35,8 @@ impl Raw {
             Raw::Text(_) => "text",
             Raw::Integer(_) => "a whole number",
             Raw::Float(_) => "a number with a fraction",
-            Raw::Boolean(_) => "true or false",
+            Raw::Boolean(true) => "true",
+            Raw::Boolean(false) => "false",
             Raw::Other(what) => what,
             Raw::List(_) => "a list",
             Raw::Table(_) => "a table",
@@ -117,7 +118,11 @@ fn table(table: DeTable<'_>, source: &Arc<Source>, title: &str, faults: &mut Vec
                 quote(&entry.name)
             );
             let place = Place::new(source, entry.key_span.clone(), Show::KeyOnly);
-            faults.push(place.error(message).help(format!("keep one of them, or rename one (the first is in line {line})")));
+            faults.push(
+                place
+                    .error(message)
+                    .help(format!("keep one of them, or rename one (the first is in line {line})")),
+            );
         }
         false
     });
@@ -164,7 +169,11 @@ fn too_deep(text: &str) -> Option<usize> {
     let (mut depth, mut dots, mut at) = (0_usize, 0_usize, 0_usize);
     while at < bytes.len() {
         match bytes[at] {
-            b'#' => while bytes.get(at + 1).is_some_and(|next| *next != b'\n') { at += 1 },
+            b'#' => {
+                while bytes.get(at + 1).is_some_and(|next| *next != b'\n') {
+                    at += 1
+                }
+            }
             quote @ (b'"' | b'\'') => {
                 let long = [quote; 3];
                 let is_long = bytes[at..].starts_with(&long);

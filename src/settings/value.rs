@@ -2,7 +2,7 @@
 //!
 //! Nothing here knows a key by name. A value that may be a secret never becomes part of a sentence.
 
-use std::fmt::{self, Debug as _};
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -45,7 +45,9 @@ impl fmt::Debug for Value {
             Value::Path(path) => path.fmt(f),
             Value::Secret(secret) => fmt::Debug::fmt(secret, f),
             Value::List(list) => list.fmt(f),
-            Value::Table(table) => f.debug_map().entries(table.iter().map(|(name, value)| (name, value))).finish(),
+            Value::Table(table) => {
+                f.debug_map().entries(table.iter().map(|(name, value)| (name, value))).finish()
+            }
             Value::Off => f.write_str("off"),
         }
     }
@@ -61,7 +63,9 @@ pub(super) fn expected(kind: &Kind) -> String {
         Kind::Size { min, max } => format!("a size from {min} to {max} bytes"),
         Kind::Path => "the path of a file".into(),
         Kind::Url => "an address that begins with http:// or https://".into(),
-        Kind::Secret => "text, or { env = \"NAME\" }, { file = \"PATH\" } or { credential = \"NAME\" }".into(),
+        Kind::Secret => {
+            "text, or { env = \"NAME\" }, { file = \"PATH\" } or { credential = \"NAME\" }".into()
+        }
         Kind::OneOf(words) => format!("one of {}", words.join(", ")),
         Kind::TextList => "a list of texts".into(),
         Kind::Pairs => "a list of pairs".into(),
@@ -73,17 +77,17 @@ pub(super) fn expected(kind: &Kind) -> String {
 
 /// A line that could be pasted: `baudrate = 115200`.
 pub(super) fn example(key: &Key) -> String {
+    let shown = key.example.or(key.default.filter(|default| *default != "false"));
     let value = match key.kind {
-        Kind::OrOff(Kind::Duration { .. }) => "\"90 days\"".into(),
-        Kind::Integer { min, .. } => key.default.map_or(min.to_string(), str::to_owned),
+        Kind::Integer { min, .. } => shown.map_or(min.to_string(), str::to_owned),
         Kind::Boolean => "true".into(),
-        Kind::Text | Kind::OrOff(Kind::Text) => quote(key.default.unwrap_or("...")),
-        Kind::Duration { .. } => quote(key.default.unwrap_or("10 s")),
-        Kind::Size { .. } => quote(key.default.unwrap_or("64 KiB")),
+        Kind::Text | Kind::OrOff(Kind::Text) => quote(shown.unwrap_or("...")),
+        Kind::Duration { min, .. } => quote(shown.unwrap_or(&in_words(min))),
+        Kind::Size { .. } => quote(shown.unwrap_or("64 KiB")),
         Kind::Path => "\"folder/file\"".into(),
-        Kind::Url => quote(key.default.unwrap_or("http://example.com/")),
+        Kind::Url => quote(shown.unwrap_or("http://example.com/")),
         Kind::Secret => "{ env = \"NAME\" }".into(),
-        Kind::OneOf(words) => quote(key.default.or(words.first().copied()).unwrap_or("...")),
+        Kind::OneOf(words) => quote(shown.or(words.first().copied()).unwrap_or("...")),
         Kind::TextList => "[\"one\", \"two\"]".into(),
         Kind::Pairs => "[[\"en\", \"English\"], [\"fr\", \"French\"]]".into(),
         Kind::Table => "{ name = \"value\" }".into(),
@@ -293,7 +297,9 @@ mod tests {
         use super::super::known::{BACKEND, DATABASE, HOSTED_APP, ROUTER, TOP, WEB};
         let own = catalogue.engines.iter().chain(&catalogue.hosts).map(|engine| engine.keys);
         let apps = catalogue.apps.iter().map(|app| app.keys);
-        for key in [TOP, DATABASE, WEB, ROUTER, BACKEND, HOSTED_APP].into_iter().chain(own).chain(apps).flatten() {
+        for key in
+            [TOP, DATABASE, WEB, ROUTER, BACKEND, HOSTED_APP].into_iter().chain(own).chain(apps).flatten()
+        {
             if let Some(default) = key.default {
                 assert_eq!(from_default(&key.kind, default).map(|_| ()), Ok(()), "{}", key.name);
             }
