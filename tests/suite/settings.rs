@@ -352,6 +352,11 @@ fn files_that_are_no_settings_are_refused_with_a_reason() {
     }
     let nested = format!("{}b=1{}", format!("{}={{", ["a"; 79].join(".")).repeat(79), "}".repeat(79));
     assert!(refused(nested.as_bytes()).contains("nested too deeply"));
+    let disguised = format!("x = 1 # \r{}b=1", "a.a.a.a.a.a.a.a={".repeat(79));
+    assert!(
+        refused(disguised.as_bytes()).contains("nested too deeply"),
+        "a lone CR ends a comment for the parser"
+    );
     let marked =
         settings::parse(b"\xef\xbb\xbfSTRICT = true", Path::new("s"), &Catalogue::standard(), &surroundings);
     assert!(marked.expect("a byte-order mark is harmless").settings.strict);
