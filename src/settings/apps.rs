@@ -148,19 +148,20 @@ fn configured(reader: &mut Reader<'_>, entry: &Entry, given: &str) -> Option<App
         reader.error(&header, message, format!("one of {names}"));
         return None;
     };
-    let host = match &engine.node.value {
-        Raw::Text(written) => catalogue.host(written).ok_or(written),
-        _ => Err(&entry.name),
+    let place = reader.place(&engine.node);
+    let Raw::Text(written) = &engine.node.value else {
+        let message = format!("\"ENGINE\" in {title} must be text, not {}", engine.node.value.what());
+        reader.error(&place, message, format!("one of {names}"));
+        return None;
     };
-    let host = match host {
-        Ok(host) => host,
-        Err(written) => {
-            let place = reader.place(&engine.node);
+    let host = match catalogue.host(written) {
+        Some(host) => host,
+        None => {
             let help = match super::fault::nearest(written, catalogue.hosts.iter().map(|host| host.name)) {
                 Some(name) => format!("did you mean {}?", quote(name)),
                 None => format!("one of {names}"),
             };
-            reader.error(&place, format!("\"ENGINE\" in {title} names nothing that runs apps"), help);
+            reader.error(&place, format!("no engine for apps is called {}", quote(written)), help);
             return None;
         }
     };

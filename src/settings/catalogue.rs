@@ -72,22 +72,36 @@ pub struct Key {
     pub default: Option<&'static str>,
     /// What it does, in a few words.
     pub about: &'static str,
+    /// A value to show as an example when there is no default.
+    pub example: Option<&'static str>,
+    /// Other words that people try for it; they are not accepted, but lead to the right one.
+    pub also: &'static [&'static str],
 }
 
 impl Key {
     /// A key that may be left out and then has no value.
     pub const fn new(name: &'static str, kind: Kind, about: &'static str) -> Key {
-        Key { name, kind, required: false, default: None, about }
+        Key { name, kind, required: false, default: None, about, example: None, also: &[] }
     }
 
     /// A key of the older systems that has no effect.
     pub const fn ignored(name: &'static str, why: &'static str) -> Key {
-        Key { name, kind: Kind::Ignored(why), required: false, default: None, about: why }
+        Key::new(name, Kind::Ignored(why), why)
     }
 
     /// The same key, with the value that it has when it is left out.
     pub const fn or(self, default: &'static str) -> Key {
         Key { default: Some(default), ..self }
+    }
+
+    /// The same key, with a value to show as an example.
+    pub const fn such_as(self, example: &'static str) -> Key {
+        Key { example: Some(example), ..self }
+    }
+
+    /// The same key, with other words that people try for it.
+    pub const fn also(self, also: &'static [&'static str]) -> Key {
+        Key { also, ..self }
     }
 
     /// The same key, which must be given.
@@ -172,6 +186,18 @@ impl Catalogue {
             hosts: known::HOSTS.to_vec(),
             old_apps: known::OLD_APPS.to_vec(),
         }
+    }
+
+    /// The tables with fixed keys, each with its title: what every file may say.
+    pub fn fixed_tables(&self) -> [(&'static str, &'static [Key]); 6] {
+        [
+            ("the settings", known::TOP),
+            ("[database]", known::DATABASE),
+            ("[web]", known::WEB),
+            ("[router]", known::ROUTER),
+            ("[INSTALLED_BACKENDS.name]", known::BACKEND),
+            ("[APPS.name]", known::HOSTED_APP),
+        ]
     }
 
     /// The engine that is meant by a short or dotted name.

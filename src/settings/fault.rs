@@ -144,6 +144,12 @@ impl fmt::Display for SettingsError {
 
 impl std::error::Error for SettingsError {}
 
+impl From<Fault> for SettingsError {
+    fn from(fault: Fault) -> SettingsError {
+        SettingsError::one(fault)
+    }
+}
+
 /// `text` in double quotes, with what a terminal could misread escaped and a sensible length.
 pub(super) fn quote(text: &str) -> String {
     const LONGEST: usize = 60;

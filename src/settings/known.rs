@@ -40,9 +40,9 @@ pub(super) const TOP: &[Key] = &[
     Key::new("STRICT", Kind::Boolean, "refuse to start where secrets are not safe").or("false"),
     Key::new("INSTALLED_BACKENDS", Kind::Any, "the backends"),
     Key::new("APPS", Kind::Any, "settings of apps, and apps of your own"),
-    Key::new("DATABASE", Kind::Any, "the store"),
-    Key::new("WEB", Kind::Any, "the web listener"),
-    Key::new("ROUTER", Kind::Any, "the router's rules"),
+    Key::new("database", Kind::Any, "the store"),
+    Key::new("web", Kind::Any, "the web listener"),
+    Key::new("router", Kind::Any, "the router's rules"),
     Key::ignored("RAPIDSMS_TABS", "the pages are fixed: Message Tester, Messages, Backends"),
     Key::ignored("LOG_FILE", LOGS),
     Key::ignored("LOG_FORMAT", LOGS),
@@ -72,7 +72,7 @@ pub(super) const TOP: &[Key] = &[
 
 /// `[database]`.
 pub(super) const DATABASE: &[Key] = &[
-    Key::new("url", Kind::Text, "the store's file").or("sqlite:rapidsms.db"),
+    Key::new("url", Kind::Text, "the store's file").or("sqlite:rapidsms.db").also(&["file", "path", "name"]),
     Key::new(
         "purge_after",
         Kind::OrOff(&Kind::Duration { min: DAY, max: Duration::from_secs(100 * 366 * 24 * 3600) }),
@@ -84,7 +84,9 @@ pub(super) const DATABASE: &[Key] = &[
 /// `[web]`.
 pub(super) const WEB: &[Key] = &[
     Key::new("enabled", Kind::Boolean, "false for no listener at all").or("true"),
-    Key::new("listen", Kind::Any, "address and port, or several").or("127.0.0.1:8000"),
+    Key::new("listen", Kind::Any, "address and port, or several")
+        .or("127.0.0.1:8000")
+        .also(&["address", "host", "bind", "port"]),
     Key::new("token", Kind::Secret, "what programs and people must show; needed beyond loopback"),
     Key::new("hosts", Kind::TextList, "names under which the listener may be called, besides its addresses"),
     Key::new("body_limit", Kind::Size { min: 1024, max: 64 * 1024 * 1024 }, "the longest request body")
@@ -127,7 +129,10 @@ pub(super) const ROUTER: &[Key] = &[
 
 /// What every `[INSTALLED_BACKENDS.name]` may say besides its engine's own keys.
 pub(super) const BACKEND: &[Key] = &[
-    Key::new("ENGINE", Kind::Text, "the kind of line").required(),
+    Key::new("ENGINE", Kind::Text, "the kind of line")
+        .required()
+        .such_as("bucket")
+        .also(&["backend", "type"]),
     Key::new("HANDLER", Kind::Text, "how incoming messages are handled: \"queue\""),
     Key::new("window", SMALL_COUNT, "messages that are being sent at one time"),
     Key::new("validity", VALIDITY, "as in [router], for this backend"),
@@ -171,9 +176,13 @@ pub(super) const ENGINES: &[EngineSpec] = &[
         name: "gsm",
         aliases: &["rapidsms.backends.gsm"],
         keys: &[
-            Key::new("PORT", Kind::Text, "the modem's serial port").required(),
+            Key::new("PORT", Kind::Text, "the modem's serial port")
+                .required()
+                .such_as("/dev/ttyUSB0")
+                .also(&["device", "tty", "modem", "serial_port"]),
             Key::new("baudrate", Kind::Integer { min: 300, max: 4_000_000 }, "speed of the line")
-                .or("115200"),
+                .or("115200")
+                .also(&["speed", "baud", "bps"]),
             Key::new("bytesize", Kind::Integer { min: 5, max: 8 }, "data bits").or("8"),
             Key::new("parity", Kind::OneOf(&["N", "E", "O", "M", "S"]), "parity bit").or("N"),
             Key::new("stopbits", Kind::Integer { min: 1, max: 2 }, "stop bits").or("1"),
@@ -184,7 +193,9 @@ pub(super) const ENGINES: &[EngineSpec] = &[
             Key::new("writetimeout", TIMEOUT, "how long writing to the modem may take"),
             Key::ignored("intercharTimeout", "answers are read line by line"),
             Key::new("pin", Kind::Secret, "the SIM's PIN"),
-            Key::new("service_center", Kind::Text, "number of the message centre, when the SIM's is wrong"),
+            Key::new("service_center", Kind::Text, "number of the message centre, when the SIM's is wrong")
+                .such_as("+15550100000")
+                .also(&["smsc", "service_centre"]),
             Key::new("max_csm", Kind::Integer { min: 1, max: 255 }, "the most parts of one message"),
         ],
         built: false,
@@ -201,8 +212,11 @@ pub(super) const ENGINES: &[EngineSpec] = &[
             Key::new("imap_host", Kind::Text, "mail server for receiving").or("localhost"),
             Key::new("imap_port", PORT_NUMBER, "its port").or("143"),
             Key::new("imap_ssl", Kind::Boolean, "TLS from the first byte when receiving").or("true"),
-            Key::new("username", Kind::Text, "the account; also the sender").required(),
-            Key::new("password", Kind::Secret, "its password").required(),
+            Key::new("username", Kind::Text, "the account; also the sender")
+                .required()
+                .such_as("sms@example.org")
+                .also(&["user", "login", "account"]),
+            Key::new("password", Kind::Secret, "the account's password").required().also(&["pass", "passwd"]),
             Key::new("poll_interval", Kind::Duration { min: SECOND, max: DAY }, "how often mail is fetched")
                 .or("60 s"),
             Key::ignored("fail_silently", "a mail that cannot be sent is tried again, and reported"),
@@ -220,7 +234,8 @@ pub(super) const ENGINES: &[EngineSpec] = &[
             "threadless_router.backends.http.outgoing",
         ],
         keys: &[
-            Key::new("outgoing_url", Kind::Url, "where messages go, with %(identity)s and %(text)s"),
+            Key::new("outgoing_url", Kind::Url, "where messages go, with %(identity)s and %(text)s")
+                .also(&["url"]),
             Key::new("incoming_identity", Kind::Text, "field that holds the sender").or("identity"),
             Key::new("incoming_text", Kind::Text, "field that holds the text").or("text"),
             Key::new("gateway_url", Kind::Url, "RapidSMS 0.9: where messages go"),
@@ -249,6 +264,7 @@ pub(super) const ENGINES: &[EngineSpec] = &[
         ],
         keys: &[
             Key::new("sendsms_url", Kind::Url, "Kannel's sendsms address")
+                .also(&["url"])
                 .or("http://127.0.0.1:13013/cgi-bin/sendsms"),
             Key::new(
                 "sendsms_params",

@@ -250,7 +250,7 @@ pub fn find_among(
 
 /// Reads and checks a settings file.
 pub fn load(path: &Path, catalogue: &Catalogue) -> Result<Loaded, SettingsError> {
-    let source = source::read(path).map_err(SettingsError::one)?;
+    let source = source::read(path)?;
     let readable_by_others = std::fs::metadata(path).is_ok_and(|facts| table::readable_by_others(&facts));
     let variable = |name: &str| std::env::var(name).ok();
     check(source, catalogue, &Surroundings { variable: &variable, readable_by_others })
@@ -263,7 +263,7 @@ pub fn parse(
     catalogue: &Catalogue,
     surroundings: &Surroundings<'_>,
 ) -> Result<Loaded, SettingsError> {
-    let source = source::decode(path, bytes.to_vec()).map_err(SettingsError::one)?;
+    let source = source::decode(path, bytes.to_vec())?;
     check(source, catalogue, surroundings)
 }
 
@@ -288,10 +288,15 @@ fn check(
     let settings = root.map(|root| read::settings(&mut reader, &root));
     if let Some(settings) = &settings {
         judge_secrets(&mut reader, settings.strict);
-        remark_on_emptiness(&mut reader, settings);
+        // Beside errors these would mislead: what is missing may be what could not be read.
+        if !reader.faults.iter().any(Fault::is_error) {
+            remark_on_emptiness(&mut reader, settings);
+        }
     }
     let table::Reader { mut faults, errors_beyond, remarks_beyond, .. } = reader;
     faults.sort_by_key(|fault| (fault.line.unwrap_or(usize::MAX), fault.column));
+    // A table that is named twice is checked twice.
+    faults.dedup();
     for (severity, beyond) in [(Severity::Error, errors_beyond), (Severity::Note, remarks_beyond)] {
         if beyond > 0 {
             let what = if severity == Severity::Error { "errors" } else { "remarks" };

@@ -135,10 +135,8 @@ fn database(reader: &mut Reader<'_>, root: &Table, top: &Place) -> Database {
             ""
         }
         None => {
-            let help = format!(
-                "did you mean url = \"sqlite:{}\"?",
-                if url.is_empty() { "rapidsms.db" } else { "..." }
-            );
+            let file = if url.is_empty() { "rapidsms.db" } else { url };
+            let help = format!("did you mean url = {}?", quote(&format!("sqlite:{file}")));
             reader.error(&place, "the store's url must say what it is: sqlite:FILE", help);
             ""
         }
@@ -193,7 +191,8 @@ fn web(reader: &mut Reader<'_>, root: &Table, top: &Place) -> Web {
     if head_timeout > request_timeout {
         let message =
             "head_timeout in [web] must not be longer than request_timeout, which covers the head too";
-        reader.error(options.place("head_timeout"), message, "");
+        let help = format!("request_timeout is {}", super::value::in_words(request_timeout));
+        reader.error(options.place("head_timeout"), message, help);
     }
     Web {
         enabled,

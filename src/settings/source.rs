@@ -11,7 +11,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::fault::{Fault, Severity, Snippet};
+use super::fault::{Fault, SettingsError, Severity, Snippet};
 
 /// A settings file is at most this long; more is a mistaken file name.
 pub const LONGEST_FILE: usize = 1024 * 1024;
@@ -195,7 +195,7 @@ impl fmt::Debug for Place {
 }
 
 /// Reads a settings file within its limits.
-pub(super) fn read(path: &Path) -> Result<Source, Fault> {
+pub(super) fn read(path: &Path) -> Result<Source, SettingsError> {
     let name = path.display().to_string();
     let unreadable = |error: std::io::Error| {
         let fault = Fault::about_file(name.clone(), format!("the settings file cannot be read: {error}"));
@@ -207,11 +207,12 @@ pub(super) fn read(path: &Path) -> Result<Source, Fault> {
             _ => fault,
         }
     };
+    let unreadable = |error| SettingsError::one(unreadable(error));
     let kind = std::fs::metadata(path).map_err(unreadable)?;
     if !kind.is_file() {
         let what = if kind.is_dir() { "a folder" } else { "not a plain file" };
-        return Err(Fault::about_file(name, format!("the settings must be a file, and this is {what}"))
-            .help("name the file with --settings FILE"));
+        let fault = Fault::about_file(name, format!("the settings must be a file, and this is {what}"));
+        return Err(fault.help("name the file with --settings FILE").into());
     }
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(unreadable)?;
@@ -220,14 +221,15 @@ pub(super) fn read(path: &Path) -> Result<Source, Fault> {
 }
 
 /// Bytes to text: UTF-8, with or without a byte-order mark, no NUL.
-pub(super) fn decode(path: &Path, mut bytes: Vec<u8>) -> Result<Source, Fault> {
+pub(super) fn decode(path: &Path, mut bytes: Vec<u8>) -> Result<Source, SettingsError> {
     let name = path.display().to_string();
     if bytes.len() > LONGEST_FILE {
-        return Err(Fault::about_file(name, "the file is longer than 1 MiB; this is not a settings file")
-            .help("name the right file with --settings FILE"));
+        let fault = Fault::about_file(name, "the file is longer than 1 MiB; this is not a settings file");
+        return Err(fault.help("name the right file with --settings FILE").into());
     }
     if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
-        return Err(Fault::about_file(name, "the file is UTF-16").help("save it as UTF-8 in your editor"));
+        let fault = Fault::about_file(name, "the file is UTF-16");
+        return Err(fault.help("save it as UTF-8 in your editor").into());
     }
     if bytes.starts_with(b"\xef\xbb\xbf") {
         bytes.drain(..3);
@@ -237,15 +239,15 @@ pub(super) fn decode(path: &Path, mut bytes: Vec<u8>) -> Result<Source, Fault> {
         Err(error) => {
             let at = error.utf8_error().valid_up_to();
             let source = Arc::new(Source::new(path, String::from_utf8_lossy(error.as_bytes())));
-            return Err(Place::new(&source, at..at + 1, Show::Syntax)
-                .error("the file is not UTF-8 text here")
-                .help("save it as UTF-8 in your editor"));
+            let fault =
+                Place::new(&source, at..at + 1, Show::Syntax).error("the file is not UTF-8 text here");
+            return Err(fault.help("save it as UTF-8 in your editor").into());
         }
     };
     let Some(at) = source.text.find('\0') else { return Ok(source) };
-    Err(Place::new(&Arc::new(source), at..at + 1, Show::Syntax)
-        .error("there is a NUL character here, so this is not a text file")
-        .help("delete it, or name the right file with --settings FILE"))
+    let place = Place::new(&Arc::new(source), at..at + 1, Show::Syntax);
+    let fault = place.error("there is a NUL character here, so this is not a text file");
+    Err(fault.help("delete it, or name the right file with --settings FILE").into())
 }
 
 /// Could a value under this name be a secret? Also true for a misspelt `pasword`: rather hide too much.

@@ -130,7 +130,12 @@ impl Reader<'_> {
     fn unknown_key(&mut self, title: &str, entry: &Entry, groups: &[&[Key]]) {
         let known = || groups.iter().copied().flatten().filter(|key| !matches!(key.kind, Kind::Ignored(_)));
         let at_top = TOP.iter().any(|key| key.name.to_lowercase() == entry.key);
-        let help = match nearest(&entry.name, known().map(|key| key.name)) {
+        let words = || known().flat_map(|key| key.also.iter().map(move |word| (*word, key.name)));
+        let meant = nearest(&entry.name, known().map(|key| key.name)).or_else(|| {
+            let word = nearest(&entry.name, words().map(|(word, _)| word))?;
+            words().find(|(other, _)| *other == word).map(|(_, name)| name)
+        });
+        let help = match meant {
             Some(name) => format!("did you mean {}?", quote(name)),
             None if at_top => "it belongs at the top of the file, before the first [table]".to_owned(),
             None if known().next().is_none() => "it has no keys".to_owned(),
@@ -207,7 +212,7 @@ impl Reader<'_> {
                     let place = self.place(&entry.node);
                     let message =
                         format!("{} in {} of {title} {problem}", quote(&entry.name), quote(key.name));
-                    self.error(&place, message, "");
+                    self.error(&place, message, format!("for example: {} = \"...\"", entry.name));
                 }
             }
         }

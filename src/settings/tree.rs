@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use toml::de::{DeTable, DeValue};
+use toml_parser::lexer::TokenKind;
 
 use super::fault::{Fault, quote};
 use super::source::{Place, Show, Source};
@@ -35,7 +36,8 @@ impl Raw {
             Raw::Text(_) => "text",
             Raw::Integer(_) => "a whole number",
             Raw::Float(_) => "a number with a fraction",
-            Raw::Boolean(_) => "true or false",
+            Raw::Boolean(true) => "true",
+            Raw::Boolean(false) => "false",
             Raw::Other(what) => what,
             Raw::List(_) => "a list",
             Raw::Table(_) => "a table",
@@ -160,51 +162,28 @@ fn raw(value: DeValue<'_>, source: &Arc<Source>, title: &str, faults: &mut Vec<F
 }
 
 /// Where brackets or dotted keys are stacked beyond all reason. The parser has a limit of its own for each of the two (80), but
-/// not for both together, and dropping a tree of 80 x 80 levels exhausts a thread's stack.
+/// not for both together, and dropping a tree of 80 x 80 levels exhausts a thread's stack. The parser's own lexer is used,
+/// so that both see the same tokens in broken text too.
 fn too_deep(text: &str) -> Option<usize> {
     const DEEPEST: usize = 32;
     const MOST_DOTS: usize = 16;
-    let bytes = text.as_bytes();
-    let (mut depth, mut dots, mut at) = (0_usize, 0_usize, 0_usize);
-    while at < bytes.len() {
-        match bytes[at] {
-            b'#' => {
-                while bytes.get(at + 1).is_some_and(|next| *next != b'\n') {
-                    at += 1
-                }
+    let (mut depth, mut dots) = (0_usize, 0_usize);
+    for token in toml_parser::Source::new(text).lex() {
+        match token.kind() {
+            TokenKind::LeftSquareBracket | TokenKind::LeftCurlyBracket => (depth, dots) = (depth + 1, 0),
+            TokenKind::RightSquareBracket | TokenKind::RightCurlyBracket => {
+                (depth, dots) = (depth.saturating_sub(1), 0)
             }
-            quote @ (b'"' | b'\'') => {
-                let long = [quote; 3];
-                let is_long = bytes[at..].starts_with(&long);
-                let close: &[u8] = if is_long { &long } else { &[quote] };
-                at = after(bytes, at + close.len(), close, quote == b'"') - 1;
-            }
-            b'[' | b'{' => (depth, dots) = (depth + 1, 0),
-            b']' | b'}' => (depth, dots) = (depth.saturating_sub(1), 0),
-            b'.' => dots += 1,
-            b'=' | b',' | b'\n' => dots = 0,
+            TokenKind::Dot => dots += 1,
+            TokenKind::Equals | TokenKind::Comma => dots = 0,
+            TokenKind::Newline if depth == 0 => dots = 0,
             _ => {}
         }
         if depth > DEEPEST || dots > MOST_DOTS {
-            return Some(at);
+            return Some(token.span().start());
         }
-        at += 1;
     }
     None
-}
-
-/// The index after the next `close`; a quoted text of one line also ends with its line, as it does for the parser's recovery.
-fn after(bytes: &[u8], mut at: usize, close: &[u8], escapes: bool) -> usize {
-    while at < bytes.len() {
-        if bytes[at..].starts_with(close) {
-            return at + close.len();
-        }
-        if close.len() == 1 && bytes[at] == b'\n' {
-            return at + 1;
-        }
-        at += if escapes && bytes[at] == b'\\' { 2 } else { 1 };
-    }
-    bytes.len()
 }
 
 /// A syntax error in words, with the commonest slips of people who come from a Python file.

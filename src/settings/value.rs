@@ -2,7 +2,7 @@
 //!
 //! Nothing here knows a key by name. A value that may be a secret never becomes part of a sentence.
 
-use std::fmt::{self, Debug as _};
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -77,17 +77,17 @@ pub(super) fn expected(kind: &Kind) -> String {
 
 /// A line that could be pasted: `baudrate = 115200`.
 pub(super) fn example(key: &Key) -> String {
+    let shown = key.example.or(key.default.filter(|default| *default != "false"));
     let value = match key.kind {
-        Kind::OrOff(Kind::Duration { .. }) => "\"90 days\"".into(),
-        Kind::Integer { min, .. } => key.default.map_or(min.to_string(), str::to_owned),
+        Kind::Integer { min, .. } => shown.map_or(min.to_string(), str::to_owned),
         Kind::Boolean => "true".into(),
-        Kind::Text | Kind::OrOff(Kind::Text) => quote(key.default.unwrap_or("...")),
-        Kind::Duration { .. } => quote(key.default.unwrap_or("10 s")),
-        Kind::Size { .. } => quote(key.default.unwrap_or("64 KiB")),
+        Kind::Text | Kind::OrOff(Kind::Text) => quote(shown.unwrap_or("...")),
+        Kind::Duration { min, .. } => quote(shown.unwrap_or(&in_words(min))),
+        Kind::Size { .. } => quote(shown.unwrap_or("64 KiB")),
         Kind::Path => "\"folder/file\"".into(),
-        Kind::Url => quote(key.default.unwrap_or("http://example.com/")),
+        Kind::Url => quote(shown.unwrap_or("http://example.com/")),
         Kind::Secret => "{ env = \"NAME\" }".into(),
-        Kind::OneOf(words) => quote(key.default.or(words.first().copied()).unwrap_or("...")),
+        Kind::OneOf(words) => quote(shown.or(words.first().copied()).unwrap_or("...")),
         Kind::TextList => "[\"one\", \"two\"]".into(),
         Kind::Pairs => "[[\"en\", \"English\"], [\"fr\", \"French\"]]".into(),
         Kind::Table => "{ name = \"value\" }".into(),

@@ -1,3 +1,4 @@
 //! Every integration test, in one binary: one module for each room or promise.
 
 mod apps;
+mod settings;
