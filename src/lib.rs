@@ -22,6 +22,8 @@ pub mod registry;
 
 pub mod backends;
 
+pub mod web;
+
 pub mod testing;
 
 pub mod shell;

@@ -1,4 +1,5 @@
 //! Every integration test, in one binary: one module for each room or promise.
 
 mod apps;
+mod door;
 mod settings;

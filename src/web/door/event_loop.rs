@@ -1,0 +1,650 @@
+//! The loop itself: wait for sockets, answers and deadlines; move each connection on.
+//!
+//! Every round does a bounded amount for each connection, so none can keep the others waiting. Deadlines are exact
+//! to the poll's millisecond, but a timer that turns out too early is only put off when it fires: a busy
+//! connection changes its deadline several times per request, and touches the timers hardly ever.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use mio::event::Event;
+use mio::net::TcpListener;
+use mio::{Events, Poll, Token};
+
+use super::connection::{Connection, Flushed, Phase, Received, Then, Ticket};
+use super::reply::{Completion, Place, Shared, StreamBuffer, Taken};
+use super::{Limits, Reply, Site};
+use crate::web::http::{AnswerForm, Request, Response};
+use crate::web::reader::{Progress, Refusal};
+
+pub(super) const LISTENER: Token = Token(usize::MAX);
+pub(super) const WAKER: Token = Token(usize::MAX - 1);
+
+/// What one connection may do in one round before the others have their turn.
+const READ_BUDGET: usize = 64 * 1024;
+const STREAM_ROUNDS: usize = 4;
+const EVENTS_PER_ROUND: usize = 256;
+const SCRATCH: usize = 16 * 1024;
+
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+/// A comment in the event stream format, which every client ignores.
+const HEARTBEAT: &[u8] = b":\n\n";
+
+/// Everything the door knows while it runs. The part that accepts and makes room is in [`super::newcomers`].
+pub(super) struct EventLoop<'site> {
+    pub(super) poll: Poll,
+    pub(super) listener: Option<TcpListener>,
+    pub(super) limits: Limits,
+    pub(super) shared: Arc<Shared>,
+    site: &'site mut dyn Site,
+    pub(super) slots: Vec<Option<Box<Connection>>>,
+    pub(super) free: Vec<usize>,
+    /// Connections open, event streams apart.
+    pub(super) open: usize,
+    streams: usize,
+    pub(super) per_address: HashMap<IpAddr, usize>,
+    /// Who is closed first when room is needed.
+    pub(super) evictable: BTreeMap<Ticket, usize>,
+    timers: BTreeSet<(Instant, usize)>,
+    ready: VecDeque<usize>,
+    completions: Vec<Completion>,
+    scratch: Box<[u8]>,
+    pub(super) now: Instant,
+    date: DateLine,
+    requests: u64,
+    tickets: u64,
+    pub(super) accept_ready: bool,
+    pub(super) accept_paused: Option<Instant>,
+    /// A pause has been logged and no newcomer has been taken since.
+    pub(super) accept_complained: bool,
+    heartbeat: Option<Instant>,
+    /// Until when answers may finish, once stopping.
+    stopping: Option<Instant>,
+}
+
+/// What a step with one connection came to.
+enum Next {
+    Again,
+    /// An event will go on.
+    Wait,
+    /// There is more to do, after the others.
+    Later,
+    Close,
+}
+
+impl<'site> EventLoop<'site> {
+    pub(super) fn new(
+        poll: Poll,
+        listener: TcpListener,
+        limits: Limits,
+        shared: Arc<Shared>,
+        site: &'site mut dyn Site,
+    ) -> EventLoop<'site> {
+        EventLoop {
+            poll,
+            listener: Some(listener),
+            limits,
+            shared,
+            site,
+            slots: Vec::new(),
+            free: Vec::new(),
+            open: 0,
+            streams: 0,
+            per_address: HashMap::new(),
+            evictable: BTreeMap::new(),
+            timers: BTreeSet::new(),
+            ready: VecDeque::new(),
+            completions: Vec::new(),
+            scratch: vec![0; SCRATCH].into_boxed_slice(),
+            now: Instant::now(),
+            date: DateLine::default(),
+            requests: 0,
+            tickets: 0,
+            // Clients may have connected before the loop began.
+            accept_ready: true,
+            accept_paused: None,
+            accept_complained: false,
+            heartbeat: None,
+            stopping: None,
+        }
+    }
+
+    pub(super) fn run(mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(EVENTS_PER_ROUND);
+        let result = loop {
+            if self.is_finished() {
+                break Ok(());
+            }
+            let timeout = self.timeout();
+            if let Err(error) = self.poll.poll(&mut events, timeout) {
+                if error.kind() == io::ErrorKind::Interrupted {
+                    continue;
+                }
+                break Err(error);
+            }
+            self.now = Instant::now();
+            count(&self.shared.figures.wakeups);
+            self.take_completions();
+            for event in &events {
+                match event.token() {
+                    LISTENER => self.accept_ready = true,
+                    WAKER => {}
+                    Token(slot) => self.note(slot, event),
+                }
+            }
+            for _ in 0..self.ready.len() {
+                if let Some(slot) = self.ready.pop_front() {
+                    self.go_on(slot);
+                }
+            }
+            self.accept();
+            // Answers that the site gave at once leave in the same round.
+            self.take_completions();
+            self.expire();
+            self.beat();
+        };
+        for slot in 0..self.slots.len() {
+            if let Some(connection) = self.slots[slot].take() {
+                self.forget(slot, connection);
+            }
+        }
+        self.shared.close();
+        result
+    }
+
+    fn is_finished(&self) -> bool {
+        self.stopping.is_some_and(|until| self.open + self.streams == 0 || self.now >= until)
+    }
+
+    /// How long the poll may wait; `None` is for ever.
+    fn timeout(&self) -> Option<Duration> {
+        let accept_waits = self.accept_ready && self.listener.is_some() && self.can_admit();
+        if !self.ready.is_empty() || (accept_waits && self.accept_paused.is_none()) {
+            return Some(Duration::ZERO);
+        }
+        if !self.shared.may_sleep(self.stopping.is_some()) {
+            return Some(Duration::ZERO);
+        }
+        let pause = self.accept_paused.filter(|_| accept_waits);
+        let timer = self.timers.first().map(|(when, _)| *when);
+        [timer, pause, self.heartbeat, self.stopping]
+            .into_iter()
+            .flatten()
+            .min()
+            .map(|when| when.saturating_duration_since(Instant::now()))
+    }
+
+    // ---- one connection ---------------------------------------------------------------------------------------
+
+    fn note(&mut self, slot: usize, event: &Event) {
+        let Some(connection) = self.slots.get_mut(slot).and_then(Option::as_mut) else { return };
+        connection.readable |= event.is_readable() || event.is_read_closed();
+        connection.read_closed |= event.is_read_closed();
+        connection.broken |= event.is_error() || (event.is_write_closed() && event.is_read_closed());
+        self.go_on(slot);
+    }
+
+    /// Moves a connection on as far as it goes in this round.
+    pub(super) fn go_on(&mut self, slot: usize) {
+        let Some(mut connection) = self.slots.get_mut(slot).and_then(Option::take) else { return };
+        connection.queued = false;
+        self.drive(slot, connection);
+    }
+
+    pub(super) fn drive(&mut self, slot: usize, mut connection: Box<Connection>) {
+        let mut budget = READ_BUDGET;
+        loop {
+            let next = match &connection.phase {
+                // The slot stays taken until the site has answered, even if nobody waits for the answer any more:
+                // so the answers under way stay bounded by the connections.
+                Phase::Answering { .. } => Next::Wait,
+                _ if connection.broken => Next::Close,
+                Phase::Reading => self.read_request(slot, &mut connection, &mut budget),
+                Phase::Writing(then) => self.write(*then, &mut connection),
+                Phase::Draining { .. } => self.drain(&mut connection),
+                Phase::Streaming { .. } => self.stream(&mut connection),
+            };
+            match next {
+                Next::Again => continue,
+                Next::Close => return self.forget(slot, connection),
+                Next::Wait => {}
+                Next::Later => {
+                    if !std::mem::replace(&mut connection.queued, true) {
+                        self.ready.push_back(slot);
+                    }
+                }
+            }
+            self.settle(slot, &mut connection);
+            self.slots[slot] = Some(connection);
+            return;
+        }
+    }
+
+    fn read_request(&mut self, slot: usize, connection: &mut Connection, budget: &mut usize) -> Next {
+        match connection.reader.advance() {
+            Ok(Progress::Request(request)) => {
+                self.serve(slot, connection, request);
+                Next::Wait
+            }
+            Ok(Progress::NeedsContinue) => {
+                connection.output.head.extend_from_slice(CONTINUE);
+                connection.enter(Phase::Writing(Then::ReadOn), self.now);
+                Next::Again
+            }
+            Err(refusal) => {
+                self.refuse(connection, &refusal);
+                Next::Again
+            }
+            Ok(Progress::NeedsBytes) => {
+                if *budget == 0 {
+                    return Next::Later;
+                }
+                let room = connection.reader.room().min(self.scratch.len()).min(*budget);
+                match connection.receive(&mut self.scratch[..room]) {
+                    Received::Bytes(count) => {
+                        // A first request has its time from the connect on.
+                        if connection.served && connection.reader.is_empty() {
+                            connection.started = self.now;
+                        }
+                        connection.reader.push(&self.scratch[..count]);
+                        *budget -= count;
+                        Next::Again
+                    }
+                    Received::Nothing => Next::Wait,
+                    Received::Closed => Next::Close,
+                }
+            }
+        }
+    }
+
+    fn serve(&mut self, slot: usize, connection: &mut Connection, request: Request) {
+        self.requests += 1;
+        count(&self.shared.figures.requests);
+        let place = Place { slot, request: self.requests };
+        connection.served = true;
+        connection.enter(Phase::Answering { request: place.request, form: request.form }, self.now);
+        let reply = Reply::new(&self.shared, place);
+        // The site may be left half-changed by its panic; it is the site's business to bear that, and still better
+        // than a daemon without a web listener. The panic has been reported by its hook.
+        if catch_unwind(AssertUnwindSafe(|| self.site.serve(request, reply))).is_err() {
+            log::error!("a web request made its handler panic; the client was answered 500");
+        }
+    }
+
+    fn refuse(&mut self, connection: &mut Connection, refusal: &Refusal) {
+        count(&self.shared.figures.refused);
+        log::debug!("web request refused: {} {}", refusal.status, refusal.sentence);
+        self.respond(connection, AnswerForm::CLOSING, refusal.response(), Then::Drain);
+    }
+
+    fn respond(&mut self, connection: &mut Connection, form: AnswerForm, response: Response, then: Then) {
+        let output = &mut connection.output;
+        output.body = response.write(form, self.date.text(), &mut output.head);
+        connection.enter(Phase::Writing(then), self.now);
+    }
+
+    fn write(&mut self, then: Then, connection: &mut Connection) -> Next {
+        match connection.output.flush(&mut connection.socket) {
+            Flushed::Failed => return Next::Close,
+            Flushed::Blocked { progress } => {
+                if progress {
+                    connection.since = self.now;
+                }
+                return Next::Wait;
+            }
+            Flushed::All => {}
+        }
+        let unread = connection.readable || !connection.reader.is_empty();
+        match then {
+            Then::ReadOn | Then::NextRequest if self.stopping.is_some() => return Next::Close,
+            Then::ReadOn => connection.enter(Phase::Reading, self.now),
+            Then::NextRequest => {
+                connection.enter(Phase::Reading, self.now);
+                connection.started = self.now;
+            }
+            Then::Close if !unread => return Next::Close,
+            Then::Close | Then::Drain => {
+                if !connection.shut_output() {
+                    return Next::Close;
+                }
+                connection.enter(Phase::Draining { left: self.limits.drain_bytes }, self.now);
+            }
+        }
+        Next::Again
+    }
+
+    fn drain(&mut self, connection: &mut Connection) -> Next {
+        let received = connection.receive(&mut self.scratch);
+        let Phase::Draining { left } = &mut connection.phase else { return Next::Close };
+        match received {
+            Received::Bytes(count) if count < *left => {
+                *left -= count;
+                Next::Later
+            }
+            Received::Nothing => Next::Wait,
+            Received::Bytes(_) | Received::Closed => Next::Close,
+        }
+    }
+
+    fn stream(&mut self, connection: &mut Connection) -> Next {
+        // The client of an event stream has nothing to say; its end is what is listened for.
+        let received = connection.receive(&mut self.scratch);
+        let Phase::Streaming { buffer, chunked, unwanted_left, .. } = &mut connection.phase else {
+            return Next::Close;
+        };
+        match received {
+            Received::Bytes(count) if count < *unwanted_left => *unwanted_left -= count,
+            Received::Nothing => {}
+            Received::Bytes(_) | Received::Closed => return Next::Close,
+        }
+        if buffer.is_closed() {
+            return Next::Close;
+        }
+        for _ in 0..STREAM_ROUNDS {
+            match connection.output.flush(&mut connection.socket) {
+                Flushed::Failed => return Next::Close,
+                Flushed::Blocked { progress } => {
+                    if progress {
+                        connection.since = self.now;
+                    }
+                    return Next::Wait;
+                }
+                Flushed::All => {}
+            }
+            match buffer.take() {
+                Taken::Nothing => return if connection.readable { Next::Later } else { Next::Wait },
+                Taken::Overflowed => return Next::Close,
+                Taken::Bytes(mut bytes) => {
+                    if *chunked {
+                        put_chunk_head(&mut connection.output.head, bytes.len());
+                        bytes.extend_from_slice(b"\r\n");
+                    }
+                    connection.output.body = bytes.into();
+                    connection.since = self.now;
+                }
+                Taken::Ended => {
+                    if *chunked {
+                        connection.output.head.extend_from_slice(b"0\r\n\r\n");
+                    }
+                    connection.enter(Phase::Writing(Then::Close), self.now);
+                    return Next::Again;
+                }
+            }
+        }
+        Next::Later
+    }
+
+    /// Keeps timer and ticket in step with the phase.
+    fn settle(&mut self, slot: usize, connection: &mut Connection) {
+        if let Some(deadline) = connection.deadline(&self.limits)
+            && connection.armed.is_none_or(|armed| deadline < armed)
+        {
+            if let Some(armed) = connection.armed.replace(deadline) {
+                self.timers.remove(&(armed, slot));
+            }
+            self.timers.insert((deadline, slot));
+        }
+        let rank = connection.rank();
+        if rank != connection.ticket.map(|ticket| ticket.rank) {
+            if let Some(ticket) = connection.ticket.take() {
+                self.evictable.remove(&ticket);
+            }
+            if let Some(rank) = rank {
+                self.tickets += 1;
+                let ticket = Ticket { rank, number: self.tickets };
+                connection.ticket = Some(ticket);
+                self.evictable.insert(ticket, slot);
+            }
+        }
+    }
+
+    /// Closes a connection and everything that is kept about it.
+    pub(super) fn forget(&mut self, slot: usize, mut connection: Box<Connection>) {
+        if let Phase::Streaming { buffer, .. } = &connection.phase {
+            buffer.close();
+        }
+        if let Some(armed) = connection.armed {
+            self.timers.remove(&(armed, slot));
+        }
+        if let Some(ticket) = connection.ticket {
+            self.evictable.remove(&ticket);
+        }
+        self.uncount(&mut connection);
+        if connection.is_stream {
+            self.streams -= 1;
+            self.shared.figures.streams.store(self.streams as u64, Relaxed);
+        }
+        let _ = self.poll.registry().deregister(&mut connection.socket);
+        drop(connection);
+        self.free.push(slot);
+        // There is a descriptor again.
+        self.accept_paused = None;
+    }
+
+    /// Takes a connection out of the counts of ordinary connections.
+    fn uncount(&mut self, connection: &mut Connection) {
+        if connection.is_stream {
+            return;
+        }
+        self.open -= 1;
+        self.shared.figures.connections.store(self.open as u64, Relaxed);
+        if let Some(address) = connection.address.take()
+            && let Some(count) = self.per_address.get_mut(&address)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.per_address.remove(&address);
+            }
+        }
+    }
+
+    // ---- answers ----------------------------------------------------------------------------------------------
+
+    fn take_completions(&mut self) {
+        let mut completions = std::mem::take(&mut self.completions);
+        let stop = self.shared.take(&mut completions);
+        for completion in completions.drain(..) {
+            match completion {
+                Completion::Answer(place, response) => self.answer(place, response),
+                Completion::StreamBegins(place, response, buffer) => {
+                    self.begin_stream(place, response, buffer)
+                }
+                Completion::StreamReady(place) => {
+                    let slot = self.slots.get(place.slot).and_then(Option::as_deref);
+                    if let Some(Connection { phase: Phase::Streaming { request, .. }, .. }) = slot
+                        && *request == place.request
+                    {
+                        self.go_on(place.slot);
+                    }
+                }
+            }
+        }
+        self.completions = completions;
+        if stop && self.stopping.is_none() {
+            self.begin_stop();
+        }
+    }
+
+    /// The connection that waits for this answer, taken out of its slot, and the form of the answer.
+    fn awaiting(&mut self, place: Place) -> Option<(Box<Connection>, AnswerForm)> {
+        let slot = self.slots.get_mut(place.slot)?;
+        match slot.as_deref()?.phase {
+            Phase::Answering { request, mut form } if request == place.request => {
+                form.keep_alive &= self.stopping.is_none();
+                Some((slot.take()?, form))
+            }
+            _ => None,
+        }
+    }
+
+    fn answer(&mut self, place: Place, response: Response) {
+        let Some((mut connection, form)) = self.awaiting(place) else { return };
+        let then = if form.keep_alive { Then::NextRequest } else { Then::Close };
+        self.respond(&mut connection, form, response, then);
+        self.drive(place.slot, connection);
+    }
+
+    fn begin_stream(&mut self, place: Place, response: Response, buffer: Arc<StreamBuffer>) {
+        let Some((mut connection, form)) = self.awaiting(place) else {
+            buffer.close();
+            return;
+        };
+        let refusal = if response.fault().is_some() {
+            Some(response.clone())
+        } else if self.streams >= self.limits.event_streams || self.stopping.is_some() {
+            let sentence =
+                "as many event streams as may be are open already; close a page, or ask again later";
+            Some(Response::error(503, sentence).header("Retry-After", "5"))
+        } else {
+            None
+        };
+        if let Some(refusal) = refusal {
+            buffer.close();
+            let then = if form.keep_alive { Then::NextRequest } else { Then::Close };
+            self.respond(&mut connection, form, refusal, then);
+            return self.drive(place.slot, connection);
+        }
+        let form = AnswerForm { keep_alive: false, ..form };
+        response.write_stream_head(form, self.date.text(), &mut connection.output.head);
+        if form.head_only {
+            buffer.close();
+            connection.enter(Phase::Writing(Then::Close), self.now);
+            return self.drive(place.slot, connection);
+        }
+        self.uncount(&mut connection);
+        connection.is_stream = true;
+        self.streams += 1;
+        self.shared.figures.streams.store(self.streams as u64, Relaxed);
+        self.heartbeat.get_or_insert(self.now + self.limits.heartbeat);
+        let phase = Phase::Streaming {
+            request: place.request,
+            buffer,
+            chunked: !form.http_1_0,
+            unwanted_left: self.limits.sizes.head_bytes,
+        };
+        connection.enter(phase, self.now);
+        self.drive(place.slot, connection);
+    }
+
+    fn begin_stop(&mut self) {
+        self.stopping = Some(self.now + self.limits.stop_time);
+        if let Some(mut listener) = self.listener.take() {
+            let _ = self.poll.registry().deregister(&mut listener);
+        }
+        for slot in 0..self.slots.len() {
+            let Some(connection) = self.slots[slot].take() else { continue };
+            match &connection.phase {
+                Phase::Reading => self.forget(slot, connection),
+                Phase::Streaming { buffer, .. } => {
+                    buffer.end();
+                    self.drive(slot, connection);
+                }
+                _ => self.slots[slot] = Some(connection),
+            }
+        }
+    }
+
+    // ---- time -------------------------------------------------------------------------------------------------
+
+    fn expire(&mut self) {
+        while let Some(&(when, slot)) = self.timers.first() {
+            if when > self.now {
+                return;
+            }
+            self.timers.pop_first();
+            let Some(mut connection) = self.slots.get_mut(slot).and_then(Option::take) else { continue };
+            connection.armed = None;
+            match connection.deadline(&self.limits) {
+                Some(deadline) if deadline <= self.now => self.lose_patience(slot, connection),
+                _ => {
+                    self.settle(slot, &mut connection);
+                    self.slots[slot] = Some(connection);
+                }
+            }
+        }
+    }
+
+    fn lose_patience(&mut self, slot: usize, mut connection: Box<Connection>) {
+        match connection.phase {
+            Phase::Reading if !connection.reader.is_empty() => {
+                self.refuse(&mut connection, &Refusal::new(408, "the request did not arrive in time"));
+                self.drive(slot, connection);
+            }
+            Phase::Answering { .. } => {
+                count(&self.shared.figures.unanswered);
+                let sentence =
+                    "no answer in time; what was asked for may still be done, look before you repeat it";
+                self.respond(
+                    &mut connection,
+                    AnswerForm::CLOSING,
+                    Response::error(504, sentence),
+                    Then::Drain,
+                );
+                self.drive(slot, connection);
+            }
+            _ => self.forget(slot, connection),
+        }
+    }
+
+    /// Sends every event stream its comment line when it is time.
+    fn beat(&mut self) {
+        if self.heartbeat.is_none_or(|when| when > self.now) {
+            return;
+        }
+        self.heartbeat = (self.streams > 0).then_some(self.now + self.limits.heartbeat);
+        for slot in 0..self.slots.len() {
+            let Some(Connection { phase: Phase::Streaming { chunked, .. }, output, since, .. }) =
+                self.slots[slot].as_deref_mut()
+            else {
+                continue;
+            };
+            // Behind bytes that the client does not take, a heartbeat would tell nothing.
+            if output.is_empty() {
+                if *chunked {
+                    put_chunk_head(&mut output.head, HEARTBEAT.len());
+                }
+                output.head.extend_from_slice(HEARTBEAT);
+                if *chunked {
+                    output.head.extend_from_slice(b"\r\n");
+                }
+                *since = self.now;
+                self.go_on(slot);
+            }
+        }
+    }
+}
+
+fn put_chunk_head(out: &mut Vec<u8>, length: usize) {
+    // Writing into a Vec cannot fail.
+    let _ = write!(out, "{length:x}\r\n");
+}
+
+pub(super) fn count(figure: &AtomicU64) {
+    figure.fetch_add(1, Relaxed);
+}
+
+/// The Date header, written once a second at most.
+#[derive(Default)]
+struct DateLine {
+    second: i64,
+    text: String,
+}
+
+impl DateLine {
+    fn text(&mut self) -> &str {
+        let now = jiff::Timestamp::now();
+        if self.second != now.as_second() || self.text.is_empty() {
+            self.second = now.as_second();
+            // Fails only for years beyond 9999, and then an old date does no harm.
+            if let Ok(text) = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&now) {
+                self.text = text;
+            }
+        }
+        &self.text
+    }
+}
