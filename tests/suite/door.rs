@@ -200,7 +200,7 @@ fn answers_refuse_headers_that_would_break_them() {
     for status in [0, 99, 100, 101, 600, 999] {
         assert!(Response::empty(status).fault().is_some(), "{status}");
     }
-    assert_eq!(Response::redirect("/a\r\nX: y").fault().is_some(), true);
+    assert!(Response::redirect("/a\r\nX: y").fault().is_some());
     let response = Response::text(200, "x").header("X-A", "1").header("x-a", "caf\u{e9}\t2");
     assert_eq!((response.fault(), response.get("X-A")), (None, Some("caf\u{e9}\t2")));
 }

@@ -5,7 +5,7 @@
 //! connection changes its deadline several times per request, and touches the timers hardly ever.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::io::{self, Write};
+use std::io;
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -16,8 +16,9 @@ use mio::event::Event;
 use mio::net::TcpListener;
 use mio::{Events, Poll, Token};
 
+use super::answers::DateLine;
 use super::connection::{Connection, Flushed, Phase, Received, Then, Ticket};
-use super::reply::{Completion, Place, Shared, StreamBuffer, Taken};
+use super::reply::{Completion, Place, Shared};
 use super::{Limits, Reply, Site};
 use crate::web::http::{AnswerForm, Request, Response};
 use crate::web::reader::{Progress, Refusal};
@@ -27,15 +28,13 @@ pub(super) const WAKER: Token = Token(usize::MAX - 1);
 
 /// What one connection may do in one round before the others have their turn.
 const READ_BUDGET: usize = 64 * 1024;
-const STREAM_ROUNDS: usize = 4;
 const EVENTS_PER_ROUND: usize = 256;
 const SCRATCH: usize = 16 * 1024;
 
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
-/// A comment in the event stream format, which every client ignores.
-const HEARTBEAT: &[u8] = b":\n\n";
 
-/// Everything the door knows while it runs. The part that accepts and makes room is in [`super::newcomers`].
+/// Everything the door knows while it runs. Accepting and making room is in
+/// `newcomers.rs`, answers and event streams in `answers.rs`.
 pub(super) struct EventLoop<'site> {
     pub(super) poll: Poll,
     pub(super) listener: Option<TcpListener>,
@@ -46,29 +45,29 @@ pub(super) struct EventLoop<'site> {
     pub(super) free: Vec<usize>,
     /// Connections open, event streams apart.
     pub(super) open: usize,
-    streams: usize,
+    pub(super) streams: usize,
     pub(super) per_address: HashMap<IpAddr, usize>,
     /// Who is closed first when room is needed.
     pub(super) evictable: BTreeMap<Ticket, usize>,
     timers: BTreeSet<(Instant, usize)>,
     ready: VecDeque<usize>,
-    completions: Vec<Completion>,
-    scratch: Box<[u8]>,
+    pub(super) completions: Vec<Completion>,
+    pub(super) scratch: Box<[u8]>,
     pub(super) now: Instant,
-    date: DateLine,
+    pub(super) date: DateLine,
     requests: u64,
     tickets: u64,
     pub(super) accept_ready: bool,
     pub(super) accept_paused: Option<Instant>,
     /// A pause has been logged and no newcomer has been taken since.
     pub(super) accept_complained: bool,
-    heartbeat: Option<Instant>,
+    pub(super) heartbeat: Option<Instant>,
     /// Until when answers may finish, once stopping.
-    stopping: Option<Instant>,
+    pub(super) stopping: Option<Instant>,
 }
 
 /// What a step with one connection came to.
-enum Next {
+pub(super) enum Next {
     Again,
     /// An event will go on.
     Wait,
@@ -282,7 +281,13 @@ impl<'site> EventLoop<'site> {
         self.respond(connection, AnswerForm::CLOSING, refusal.response(), Then::Drain);
     }
 
-    fn respond(&mut self, connection: &mut Connection, form: AnswerForm, response: Response, then: Then) {
+    pub(super) fn respond(
+        &mut self,
+        connection: &mut Connection,
+        form: AnswerForm,
+        response: Response,
+        then: Then,
+    ) {
         let output = &mut connection.output;
         output.body = response.write(form, self.date.text(), &mut output.head);
         connection.enter(Phase::Writing(then), self.now);
@@ -329,54 +334,6 @@ impl<'site> EventLoop<'site> {
             Received::Nothing => Next::Wait,
             Received::Bytes(_) | Received::Closed => Next::Close,
         }
-    }
-
-    fn stream(&mut self, connection: &mut Connection) -> Next {
-        // The client of an event stream has nothing to say; its end is what is listened for.
-        let received = connection.receive(&mut self.scratch);
-        let Phase::Streaming { buffer, chunked, unwanted_left, .. } = &mut connection.phase else {
-            return Next::Close;
-        };
-        match received {
-            Received::Bytes(count) if count < *unwanted_left => *unwanted_left -= count,
-            Received::Nothing => {}
-            Received::Bytes(_) | Received::Closed => return Next::Close,
-        }
-        if buffer.is_closed() {
-            return Next::Close;
-        }
-        for _ in 0..STREAM_ROUNDS {
-            match connection.output.flush(&mut connection.socket) {
-                Flushed::Failed => return Next::Close,
-                Flushed::Blocked { progress } => {
-                    if progress {
-                        connection.since = self.now;
-                    }
-                    return Next::Wait;
-                }
-                Flushed::All => {}
-            }
-            match buffer.take() {
-                Taken::Nothing => return if connection.readable { Next::Later } else { Next::Wait },
-                Taken::Overflowed => return Next::Close,
-                Taken::Bytes(mut bytes) => {
-                    if *chunked {
-                        put_chunk_head(&mut connection.output.head, bytes.len());
-                        bytes.extend_from_slice(b"\r\n");
-                    }
-                    connection.output.body = bytes.into();
-                    connection.since = self.now;
-                }
-                Taken::Ended => {
-                    if *chunked {
-                        connection.output.head.extend_from_slice(b"0\r\n\r\n");
-                    }
-                    connection.enter(Phase::Writing(Then::Close), self.now);
-                    return Next::Again;
-                }
-            }
-        }
-        Next::Later
     }
 
     /// Keeps timer and ticket in step with the phase.
@@ -427,7 +384,7 @@ impl<'site> EventLoop<'site> {
     }
 
     /// Takes a connection out of the counts of ordinary connections.
-    fn uncount(&mut self, connection: &mut Connection) {
+    pub(super) fn uncount(&mut self, connection: &mut Connection) {
         if connection.is_stream {
             return;
         }
@@ -443,95 +400,7 @@ impl<'site> EventLoop<'site> {
         }
     }
 
-    // ---- answers ----------------------------------------------------------------------------------------------
-
-    fn take_completions(&mut self) {
-        let mut completions = std::mem::take(&mut self.completions);
-        let stop = self.shared.take(&mut completions);
-        for completion in completions.drain(..) {
-            match completion {
-                Completion::Answer(place, response) => self.answer(place, response),
-                Completion::StreamBegins(place, response, buffer) => {
-                    self.begin_stream(place, response, buffer)
-                }
-                Completion::StreamReady(place) => {
-                    let slot = self.slots.get(place.slot).and_then(Option::as_deref);
-                    if let Some(Connection { phase: Phase::Streaming { request, .. }, .. }) = slot
-                        && *request == place.request
-                    {
-                        self.go_on(place.slot);
-                    }
-                }
-            }
-        }
-        self.completions = completions;
-        if stop && self.stopping.is_none() {
-            self.begin_stop();
-        }
-    }
-
-    /// The connection that waits for this answer, taken out of its slot, and the form of the answer.
-    fn awaiting(&mut self, place: Place) -> Option<(Box<Connection>, AnswerForm)> {
-        let slot = self.slots.get_mut(place.slot)?;
-        match slot.as_deref()?.phase {
-            Phase::Answering { request, mut form } if request == place.request => {
-                form.keep_alive &= self.stopping.is_none();
-                Some((slot.take()?, form))
-            }
-            _ => None,
-        }
-    }
-
-    fn answer(&mut self, place: Place, response: Response) {
-        let Some((mut connection, form)) = self.awaiting(place) else { return };
-        let then = if form.keep_alive { Then::NextRequest } else { Then::Close };
-        self.respond(&mut connection, form, response, then);
-        self.drive(place.slot, connection);
-    }
-
-    fn begin_stream(&mut self, place: Place, response: Response, buffer: Arc<StreamBuffer>) {
-        let Some((mut connection, form)) = self.awaiting(place) else {
-            buffer.close();
-            return;
-        };
-        let refusal = if response.fault().is_some() {
-            Some(response.clone())
-        } else if self.streams >= self.limits.event_streams || self.stopping.is_some() {
-            let sentence =
-                "as many event streams as may be are open already; close a page, or ask again later";
-            Some(Response::error(503, sentence).header("Retry-After", "5"))
-        } else {
-            None
-        };
-        if let Some(refusal) = refusal {
-            buffer.close();
-            let then = if form.keep_alive { Then::NextRequest } else { Then::Close };
-            self.respond(&mut connection, form, refusal, then);
-            return self.drive(place.slot, connection);
-        }
-        let form = AnswerForm { keep_alive: false, ..form };
-        response.write_stream_head(form, self.date.text(), &mut connection.output.head);
-        if form.head_only {
-            buffer.close();
-            connection.enter(Phase::Writing(Then::Close), self.now);
-            return self.drive(place.slot, connection);
-        }
-        self.uncount(&mut connection);
-        connection.is_stream = true;
-        self.streams += 1;
-        self.shared.figures.streams.store(self.streams as u64, Relaxed);
-        self.heartbeat.get_or_insert(self.now + self.limits.heartbeat);
-        let phase = Phase::Streaming {
-            request: place.request,
-            buffer,
-            chunked: !form.http_1_0,
-            unwanted_left: self.limits.sizes.head_bytes,
-        };
-        connection.enter(phase, self.now);
-        self.drive(place.slot, connection);
-    }
-
-    fn begin_stop(&mut self) {
+    pub(super) fn begin_stop(&mut self) {
         self.stopping = Some(self.now + self.limits.stop_time);
         if let Some(mut listener) = self.listener.take() {
             let _ = self.poll.registry().deregister(&mut listener);
@@ -590,61 +459,8 @@ impl<'site> EventLoop<'site> {
             _ => self.forget(slot, connection),
         }
     }
-
-    /// Sends every event stream its comment line when it is time.
-    fn beat(&mut self) {
-        if self.heartbeat.is_none_or(|when| when > self.now) {
-            return;
-        }
-        self.heartbeat = (self.streams > 0).then_some(self.now + self.limits.heartbeat);
-        for slot in 0..self.slots.len() {
-            let Some(Connection { phase: Phase::Streaming { chunked, .. }, output, since, .. }) =
-                self.slots[slot].as_deref_mut()
-            else {
-                continue;
-            };
-            // Behind bytes that the client does not take, a heartbeat would tell nothing.
-            if output.is_empty() {
-                if *chunked {
-                    put_chunk_head(&mut output.head, HEARTBEAT.len());
-                }
-                output.head.extend_from_slice(HEARTBEAT);
-                if *chunked {
-                    output.head.extend_from_slice(b"\r\n");
-                }
-                *since = self.now;
-                self.go_on(slot);
-            }
-        }
-    }
-}
-
-fn put_chunk_head(out: &mut Vec<u8>, length: usize) {
-    // Writing into a Vec cannot fail.
-    let _ = write!(out, "{length:x}\r\n");
 }
 
 pub(super) fn count(figure: &AtomicU64) {
     figure.fetch_add(1, Relaxed);
-}
-
-/// The Date header, written once a second at most.
-#[derive(Default)]
-struct DateLine {
-    second: i64,
-    text: String,
-}
-
-impl DateLine {
-    fn text(&mut self) -> &str {
-        let now = jiff::Timestamp::now();
-        if self.second != now.as_second() || self.text.is_empty() {
-            self.second = now.as_second();
-            // Fails only for years beyond 9999, and then an old date does no harm.
-            if let Ok(text) = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&now) {
-                self.text = text;
-            }
-        }
-        &self.text
-    }
 }

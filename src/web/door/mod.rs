@@ -10,6 +10,7 @@
 //!
 //! Who may ask what is not decided here: see [`super::guard`]. There is no TLS; put a reverse proxy in front.
 
+mod answers;
 mod connection;
 mod event_loop;
 mod newcomers;
@@ -205,7 +206,7 @@ figures! {
     refused,
     /// Connections closed to make room for a newcomer.
     evicted,
-    /// Newcomers turned away because their address had too many requests under way.
+    /// Newcomers turned away because too many requests, of their address or in all, were under way.
     turned_away,
     /// Requests that the site did not answer in time.
     unanswered,

@@ -18,7 +18,7 @@ use crate::web::guard::is_loopback;
 /// How many newcomers are taken before the others have their turn.
 const ACCEPT_BUDGET: usize = 64;
 
-/// Sent to a newcomer whose address has too many requests under way already.
+/// Sent to a newcomer for whom there is no room, because all the others have requests under way.
 const TURNED_AWAY: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
@@ -69,6 +69,11 @@ impl EventLoop<'_> {
         }
     }
 
+    fn turn_away(&self, mut socket: TcpStream) {
+        count(&self.shared.figures.turned_away);
+        let _ = socket.write(TURNED_AWAY);
+    }
+
     fn admit(&mut self, mut socket: TcpStream, peer: SocketAddr) {
         count(&self.shared.figures.accepted);
         let address = counted_address(peer, self.limits.loopback_exempt);
@@ -76,12 +81,10 @@ impl EventLoop<'_> {
             && self.per_address.get(&address).is_some_and(|count| *count >= self.limits.per_address)
             && !self.evict_one(Some(address))
         {
-            count(&self.shared.figures.turned_away);
-            let _ = socket.write(TURNED_AWAY);
-            return;
+            return self.turn_away(socket);
         }
         if self.open >= self.limits.connections && !self.evict_one(None) {
-            return;
+            return self.turn_away(socket);
         }
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
