@@ -3,3 +3,4 @@
 mod apps;
 mod door;
 mod settings;
+mod store;

@@ -1,0 +1,622 @@
+//! The store of the daemon: one SQLite file in WAL mode with `synchronous=FULL`, so that a commit survives a power cut.
+//!
+//! One connection writes, owned by the router's thread; readers have their own and see what is committed. Nothing about pending work is
+//! kept in memory: claims, heads of lanes, due times and recovery are range scans of partial indexes, whatever the backlog.
+//!
+//! What it never does: wait for a foreign lock, repeat a failed fsync (the connection is dropped and the state read again), start empty
+//! over a damaged file, or run with an SQLite older than the one whose WAL is known to be sound.
+
+mod changes;
+mod guard;
+mod names;
+mod reader;
+mod salvage;
+mod schema;
+
+use super::*;
+use changes::Changes;
+use guard::Guard;
+use names::{Ledger, Names};
+use rusqlite::{Connection as Database, ErrorCode, OpenFlags, OptionalExtension};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The first SQLite without the WAL-reset race of 3.7.0 to 3.51.2, which could lose commits.
+const OLDEST_SQLITE: i32 = 3_051_003;
+/// More prepared statements than there are.
+const STATEMENTS: usize = 100;
+
+/// The store in one SQLite file.
+#[derive(Debug)]
+pub struct Sqlite {
+    path: PathBuf,
+    guard: Guard,
+    database: Option<Database>,
+    in_transaction: bool,
+    /// Why the open transaction must be undone.
+    doomed: Option<StoreError>,
+    trouble: Option<StoreError>,
+    names: Names,
+    ledger: Ledger,
+    newest: Option<MessageId>,
+    /// Commits since the last checkpoint of [`Store::tidy`].
+    unsettled: bool,
+}
+
+/// A store that was opened.
+#[derive(Debug)]
+pub struct Opened {
+    /// The store.
+    pub store: Sqlite,
+    /// What a person should be told: a file that was damaged and salvaged, a schema that was brought up to date.
+    pub notes: Vec<String>,
+    /// The last stop was not a clean one: run [`Sqlite::full_check`] on another thread.
+    pub unclean: bool,
+}
+
+impl Sqlite {
+    /// Opens or creates the store at `path` and keeps every other process from doing the same. The folder must exist.
+    ///
+    /// A file that cannot be read as a database is kept aside, what can be saved of it goes into a new file, and the notes
+    /// say so; when nothing can be saved this is an error, never an empty store.
+    pub fn open(path: &Path, now: Timestamp) -> Result<Opened, StoreError> {
+        Sqlite::check_version()?;
+        let path = resolve(path)?;
+        let mut guard = Guard::lock(&path, now)?;
+        let mut notes = Vec::new();
+        let wal = guard::beside(&path, "-wal");
+        match fs::metadata(&path).map(|metadata| metadata.len()).unwrap_or(0) {
+            0 if fs::metadata(&wal).is_ok_and(|metadata| metadata.len() > 0) => {
+                return Err(StoreError::Damaged(format!(
+                    "{} is missing or empty, but {} holds messages of it: put the file back, \
+                     or move that one away to begin with an empty store",
+                    path.display(),
+                    wal.display()
+                )));
+            }
+            0 => {
+                if fs::metadata(guard::beside(&path, ".ballast")).is_ok() {
+                    notes.push(format!(
+                        "{} was here before and is gone or empty: beginning with an empty store",
+                        path.display()
+                    ));
+                }
+                guard::create_private(&path)?;
+            }
+            _ => {}
+        }
+        let (database, clean) = match prepare(&path, &mut notes) {
+            Ok(prepared) => prepared,
+            Err(StoreError::Damaged(why)) => {
+                salvage::salvage(&path, &why, now, &mut notes)?;
+                prepare(&path, &mut notes)?
+            }
+            Err(error) => return Err(error),
+        };
+        guard.watch();
+        let mut store = Sqlite {
+            path,
+            guard,
+            database: Some(database),
+            in_transaction: false,
+            doomed: None,
+            trouble: None,
+            names: Names::default(),
+            ledger: Ledger::default(),
+            newest: None,
+            unsettled: false,
+        };
+        store.reload()?;
+        store.begin_unclean();
+        Ok(Opened { store, notes, unclean: !clean })
+    }
+
+    /// A reader of the store at `path`, whether a daemon has it open or not.
+    pub fn open_reader(path: &Path) -> Result<Box<dyn Reader>, StoreError> {
+        Sqlite::check_version()?;
+        Ok(Box::new(reader::SqliteReader::open(&resolve(path)?)?))
+    }
+
+    /// Reads every page of the store at `path` and returns the faults that were found; none is good. Takes seconds on a large store, reads
+    /// only, and is meant for a thread of its own after an unclean stop; what it finds belongs into [`Store::mark_damaged`].
+    pub fn full_check(path: &Path) -> Result<Vec<String>, StoreError> {
+        reader::SqliteReader::open(&resolve(path)?)?.full_check()
+    }
+
+    /// Refuses an SQLite library whose write-ahead log may lose commits.
+    pub fn check_version() -> Result<(), StoreError> {
+        if rusqlite::version_number() >= OLDEST_SQLITE {
+            return Ok(());
+        }
+        Err(StoreError::Broken(format!(
+            "this program was built with SQLite {}, which may lose commits; build it with 3.51.3 or newer",
+            rusqlite::version()
+        )))
+    }
+
+    /// Records that the store is in use, so that a crash can be told from a clean stop. On a disk that is full or cannot be written, the store still opens,
+    /// with [`trouble`](Store::trouble), and is cured later: what it holds can be read meanwhile.
+    fn begin_unclean(&mut self) {
+        // The second try has the released ballast to live on.
+        if self.mark_unclean().is_err() && matches!(self.trouble, Some(StoreError::Full(_))) {
+            let _ = self.mark_unclean();
+        }
+        if self.trouble.is_none()
+            && let Err(error) = self.guard.take_ballast()
+        {
+            self.trouble = Some(error);
+        }
+    }
+
+    fn mark_unclean(&mut self) -> Result<(), StoreError> {
+        let marked =
+            self.write(|changes| changes.connection.execute("UPDATE store SET clean = 0", []).map(drop));
+        self.commit().and(marked)
+    }
+
+    /// Runs changes within the open transaction, or a new one.
+    fn write<T>(
+        &mut self,
+        work: impl FnOnce(&mut Changes<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        if let Some(error) = &self.doomed {
+            return Err(error.clone());
+        }
+        if let Some(error @ StoreError::Damaged(_)) = &self.trouble {
+            let error = error.clone();
+            return Err(self.doom(error));
+        }
+        if let Err(error) = self.reopen() {
+            return Err(self.doom(error));
+        }
+        let Some(connection) = &self.database else { return Err(closed()) };
+        let begun = if self.in_transaction {
+            Ok(())
+        } else {
+            connection.prepare_cached("BEGIN IMMEDIATE").and_then(|mut begin| begin.execute([])).map(drop)
+        };
+        self.in_transaction |= begun.is_ok();
+        let done = begun.and_then(|()| {
+            work(&mut Changes { connection, names: &mut self.names, ledger: &mut self.ledger })
+        });
+        done.map_err(|error| {
+            let error = explain(&error, &self.path);
+            self.doom(error)
+        })
+    }
+
+    /// Reads, within the open transaction if there is one.
+    fn read<T>(
+        &mut self,
+        work: impl FnOnce(&Database, &mut Names) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        if let Some(error) = &self.doomed {
+            return Err(error.clone());
+        }
+        if let Err(error) = self.reopen() {
+            return Err(self.doom(error));
+        }
+        let Some(connection) = &self.database else { return Err(closed()) };
+        work(connection, &mut self.names).map_err(|error| {
+            let error = explain(&error, &self.path);
+            self.doom(error)
+        })
+    }
+
+    fn doom(&mut self, error: StoreError) -> StoreError {
+        self.doomed = Some(error.clone());
+        error
+    }
+
+    /// Opens the file again after a failure that cost the connection.
+    fn reopen(&mut self) -> Result<(), StoreError> {
+        if self.database.is_some() {
+            return Ok(());
+        }
+        self.guard.still_there()?;
+        self.database = Some(connect(&self.path)?);
+        self.reload().inspect_err(|_| self.database = None)
+    }
+
+    /// Reads everything that is kept in memory from the file.
+    fn reload(&mut self) -> Result<(), StoreError> {
+        let Some(connection) = &self.database else { return Ok(()) };
+        let read = || -> rusqlite::Result<(Ledger, Option<MessageId>)> {
+            let newest = "SELECT key, tail FROM messages ORDER BY key DESC LIMIT 1";
+            let purged = "SELECT newest_key, newest_tail FROM store WHERE newest_key IS NOT NULL";
+            let id = |sql: &str| {
+                connection
+                    .query_row(sql, [], |row| Ok(MessageId::from_parts(row.get(0)?, row.get(1)?)))
+                    .optional()
+            };
+            Ok((Ledger::load(connection)?, id(newest)?.max(id(purged)?)))
+        };
+        (self.ledger, self.newest) = read().map_err(|error| explain(&error, &self.path))?;
+        self.names.clear();
+        Ok(())
+    }
+
+    /// Undoes the open transaction after `error`. A failure of the disk costs the connection: what SQLite and the kernel hold of the file can
+    /// no longer be trusted, and it must not be flushed again as if nothing had been lost.
+    fn undo(&mut self, error: StoreError) -> StoreError {
+        self.in_transaction = false;
+        self.names.clear();
+        let own_fault = matches!(&error, StoreError::Broken(why) if why.starts_with(MISTAKE));
+        let error = match error {
+            StoreError::Broken(_) if !own_fault => self.guard.diagnose().unwrap_or(error),
+            error => error,
+        };
+        let keep = own_fault || matches!(error, StoreError::Locked(_) | StoreError::InUse(_));
+        let undone = self.database.as_ref().is_none_or(|connection| {
+            connection.is_autocommit() || connection.execute_batch("ROLLBACK").is_ok()
+        });
+        if !keep || !undone || self.reload().is_err() {
+            self.database = None;
+        }
+        if matches!(error, StoreError::Full(_)) {
+            self.guard.release_ballast();
+        }
+        if !own_fault && !matches!(self.trouble, Some(StoreError::Damaged(_))) {
+            self.trouble = Some(error.clone());
+        }
+        error
+    }
+}
+
+impl Store for Sqlite {
+    fn newest(&self) -> Option<MessageId> {
+        self.newest
+    }
+
+    fn accept(&mut self, row: &NewIncoming<'_>) -> Result<(), StoreError> {
+        check_new(row.id, self.newest, Direction::In, row.state).map_err(|error| self.doom(error))?;
+        self.write(|changes| changes.accept(row))?;
+        self.newest = Some(row.id);
+        Ok(())
+    }
+
+    fn unfinished(
+        &mut self,
+        tried: Tried,
+        limit: usize,
+        _now: Timestamp,
+    ) -> Result<Vec<Unfinished>, StoreError> {
+        let found = self.read(|connection, names| changes::claimable(connection, names, tried, limit))?;
+        if !found.is_empty() {
+            self.write(|changes| changes.claim(&found))?;
+        }
+        Ok(found)
+    }
+
+    fn finish(&mut self, id: MessageId, ending: &Ending, now: Timestamp) -> Result<bool, StoreError> {
+        self.write(|changes| changes.finish(id, ending, now))
+    }
+
+    fn put_back(&mut self, id: MessageId, _now: Timestamp) -> Result<(), StoreError> {
+        self.write(|changes| changes.put_back(id))
+    }
+
+    fn queue(&mut self, row: &NewOutgoing<'_>) -> Result<(), StoreError> {
+        check_new(row.id, self.newest, Direction::Out, row.state).map_err(|error| self.doom(error))?;
+        self.write(|changes| changes.queue(row))?;
+        self.newest = Some(row.id);
+        Ok(())
+    }
+
+    fn take_due(&mut self, backend: &str, limit: usize, now: Timestamp) -> Result<Vec<Taken>, StoreError> {
+        let found = self.read(|connection, names| match names.backend(connection, backend)? {
+            Some(number) => Ok((number, changes::due(connection, names, number, limit, now)?)),
+            None => Ok((0, Vec::new())),
+        })?;
+        let (number, found) = found;
+        if !found.is_empty() {
+            let actor = backend_actor(backend);
+            self.write(|changes| changes.take(number, &found, &actor, now))?;
+        }
+        Ok(found.into_iter().map(|(taken, _)| taken).collect())
+    }
+
+    fn settle(&mut self, id: MessageId, settlement: &Settlement, now: Timestamp) -> Result<bool, StoreError> {
+        self.write(|changes| changes.settle(id, settlement, now))
+    }
+
+    fn note(&mut self, id: MessageId, actor: &str, reason: &str, now: Timestamp) -> Result<(), StoreError> {
+        self.write(|changes| changes.append(id, actor, reason, now))
+    }
+
+    fn next_due(&mut self, backend: &str) -> Result<Option<Timestamp>, StoreError> {
+        self.read(|connection, names| match names.backend(connection, backend)? {
+            Some(number) => changes::next_due(connection, number),
+            None => Ok(None),
+        })
+    }
+
+    fn overdue(&mut self, now: Timestamp, limit: usize) -> Result<Vec<MessageId>, StoreError> {
+        self.read(|connection, _| changes::overdue(connection, now, limit))
+    }
+
+    fn by_remote_id(&mut self, backend: &str, remote_id: &str) -> Result<Option<MessageId>, StoreError> {
+        self.read(|connection, names| {
+            let Some(backend) = names.backend(connection, backend)? else { return Ok(None) };
+            let mut statement = connection.prepare_cached(
+                "SELECT key, tail FROM messages INDEXED BY messages_by_remote_id \
+                 WHERE backend = ?1 AND remote_id = ?2 ORDER BY key DESC LIMIT 1",
+            )?;
+            statement
+                .query_row((backend, remote_id), |row| Ok(MessageId::from_parts(row.get(0)?, row.get(1)?)))
+                .optional()
+        })
+    }
+
+    fn recall(&mut self, scope: &str, key: &str) -> Result<Option<Remembered>, StoreError> {
+        self.read(|connection, _| {
+            let mut statement = connection.prepare_cached(
+                "SELECT message_key, message_tail, digest, at FROM keys WHERE scope = ?1 AND key = ?2",
+            )?;
+            let remembered = |row: &rusqlite::Row<'_>| {
+                Ok(Remembered {
+                    id: MessageId::from_parts(row.get(0)?, row.get(1)?),
+                    digest: row.get(2)?,
+                    at: Timestamp(row.get(3)?),
+                })
+            };
+            statement.query_row((scope, key), remembered).optional()
+        })
+    }
+
+    fn remember(&mut self, scope: &str, key: &str, what: &Remembered) -> Result<(), StoreError> {
+        self.write(|changes| changes.remember(scope, key, what))
+    }
+
+    fn contact(&mut self, connection: &Connection) -> Result<Option<Contact>, StoreError> {
+        self.read(|database, names| {
+            let Some((connection, _)) = names.known(database, connection)? else { return Ok(None) };
+            let mut statement = database.prepare_cached(
+                "SELECT k.id, k.name, k.language FROM connections c JOIN contacts k ON k.id = c.contact WHERE c.id = ?1",
+            )?;
+            let contact = |row: &rusqlite::Row<'_>| {
+                Ok(Contact { id: row.get(0)?, name: row.get(1)?, language: row.get(2)? })
+            };
+            statement.query_row([connection], contact).optional()
+        })
+    }
+
+    fn change_contact(
+        &mut self,
+        connection: &Connection,
+        change: &ContactChange,
+        _now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.write(|changes| changes.change_contact(connection, change))
+    }
+
+    fn recover(
+        &mut self,
+        in_hand: &dyn Fn(MessageId) -> bool,
+        _now: Timestamp,
+    ) -> Result<Vec<Taken>, StoreError> {
+        let mut claimed = self.read(|connection, _| changes::claimed(connection))?;
+        claimed.retain(|&id| !in_hand(id));
+        if !claimed.is_empty() {
+            self.write(|changes| changes.release(&claimed))?;
+        }
+        let mut sending = self.read(changes::sending)?;
+        sending.retain(|taken| !in_hand(taken.outgoing.id));
+        Ok(sending)
+    }
+
+    fn shift(&mut self, by: Duration) -> Result<(), StoreError> {
+        let by = i64::try_from(by.as_micros()).unwrap_or(i64::MAX - 1).min(i64::MAX - 1);
+        self.write(|changes| changes.shift(by))
+    }
+
+    fn purge(
+        &mut self,
+        before: Option<Timestamp>,
+        keys_before: Timestamp,
+        limit: usize,
+    ) -> Result<usize, StoreError> {
+        let (keys, forget) = self.read(|connection, _| {
+            let keys = match before {
+                Some(before) => changes::purgeable(connection, before, limit)?,
+                None => Vec::new(),
+            };
+            let mut statement = connection.prepare_cached("SELECT 1 FROM keys WHERE at < ?1 LIMIT 1")?;
+            Ok((keys, statement.exists([keys_before.0])?))
+        })?;
+        let newest = self.newest;
+        if !keys.is_empty() {
+            self.write(|changes| changes.delete(&keys, newest))?;
+            self.names.clear();
+        }
+        if forget {
+            // Keys are many and small; a few times as many as messages still make a small transaction.
+            self.write(|changes| changes.forget_keys(keys_before, limit.saturating_mul(4)))?;
+        }
+        Ok(keys.len())
+    }
+
+    fn waiting(&self, direction: Direction) -> u64 {
+        self.ledger.waiting(direction)
+    }
+
+    fn commit(&mut self) -> Result<(), StoreError> {
+        if let Some(error) = self.doomed.take() {
+            return Err(self.undo(error));
+        }
+        if !self.in_transaction {
+            return match &self.trouble {
+                Some(error @ StoreError::Damaged(_)) => Err(error.clone()),
+                _ => Ok(()),
+            };
+        }
+        let Some(connection) = &self.database else { return Err(self.undo(closed())) };
+        let done = self.ledger.flush(connection).and_then(|()| {
+            connection.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([])).map(drop)
+        });
+        if let Err(error) = done {
+            let error = explain(&error, &self.path);
+            return Err(self.undo(error));
+        }
+        self.in_transaction = false;
+        self.unsettled = true;
+        // Only a reserve that is back tells that a full disk has room again; damage never heals.
+        if !matches!(self.trouble, Some(StoreError::Full(_) | StoreError::Damaged(_))) {
+            self.trouble = None;
+        }
+        Ok(())
+    }
+
+    fn reader(&self) -> Result<Box<dyn Reader>, StoreError> {
+        Ok(Box::new(reader::SqliteReader::open(&self.path)?))
+    }
+
+    fn trouble(&self) -> Option<&StoreError> {
+        self.trouble.as_ref()
+    }
+
+    fn cured(&mut self) -> bool {
+        match &self.trouble {
+            None => return true,
+            Some(StoreError::Damaged(_)) => return false,
+            Some(_) if self.in_transaction || self.doomed.is_some() => return false,
+            Some(_) => {}
+        }
+        let probe = self.guard.take_ballast().and_then(|()| {
+            self.write(|changes| {
+                changes.connection.execute("UPDATE store SET probes = probes + 1", []).map(drop)
+            })
+        });
+        // The commit also takes back what a failed probe left.
+        let committed = self.commit();
+        if probe.is_ok() && committed.is_ok() {
+            self.trouble = None;
+        }
+        self.trouble.is_none()
+    }
+
+    fn tidy(&mut self) -> Result<(), StoreError> {
+        if self.in_transaction || !self.unsettled {
+            return Ok(());
+        }
+        let Some(connection) = &self.database else { return Ok(()) };
+        // Passive: it stops where a reader still reads, instead of waiting for it.
+        connection
+            .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+            .map_err(|error| explain(&error, &self.path))?;
+        self.unsettled = false;
+        Ok(())
+    }
+
+    fn still_there(&mut self) -> Result<(), StoreError> {
+        let result = self.guard.still_there();
+        if let Err(error @ StoreError::Damaged(_)) = &result {
+            self.trouble = Some(error.clone());
+        }
+        result
+    }
+
+    fn mark_damaged(&mut self, reason: &str) {
+        self.trouble = Some(StoreError::Damaged(format!(
+            "{}: {reason}; stop the router and start it again to have the file salvaged, or put back a backup",
+            self.path.display()
+        )));
+    }
+
+    fn close(&mut self) -> Result<(), StoreError> {
+        if self.in_transaction || self.doomed.is_some() {
+            self.doomed
+                .get_or_insert_with(|| StoreError::Broken(format!("{MISTAKE}closed within a transaction")));
+            let _ = self.commit();
+        }
+        self.write(|changes| changes.connection.execute("UPDATE store SET clean = 1", []).map(drop))?;
+        self.commit()?;
+        let Some(connection) = self.database.take() else { return Ok(()) };
+        // A reader may keep the log from being emptied; then the next start does it.
+        let _ = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        connection.close().map_err(|(_, error)| explain(&error, &self.path))
+    }
+}
+
+fn closed() -> StoreError {
+    StoreError::Broken(format!("{MISTAKE}the store is closed"))
+}
+
+/// The real path of a store, so that two names of one file are one store.
+fn resolve(path: &Path) -> Result<PathBuf, StoreError> {
+    if let Ok(real) = fs::canonicalize(path) {
+        return Ok(real);
+    }
+    let name =
+        path.file_name().ok_or_else(|| StoreError::Broken(format!("{}: not a file name", path.display())))?;
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    match fs::canonicalize(folder) {
+        Ok(folder) => Ok(folder.join(name)),
+        Err(error) => Err(StoreError::Broken(format!(
+            "{}: the folder {} cannot be used ({error}); create it, or give [database] url another path",
+            path.display(),
+            folder.display()
+        ))),
+    }
+}
+
+/// Opens the file for writing and says how: durable, without waiting for anybody, without trust in what the file says.
+fn connect(path: &Path) -> Result<Database, StoreError> {
+    let explained = |error: rusqlite::Error| explain(&error, path);
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Database::open_with_flags(path, flags).map_err(explained)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    connection.busy_timeout(Duration::ZERO).map_err(explained)?;
+    let mode: String =
+        connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(explained)?;
+    if mode != "wal" {
+        return Err(StoreError::Broken(format!(
+            "{}: SQLite uses the journal mode {mode} instead of wal; is it on a network drive? Put it on a local one",
+            path.display()
+        )));
+    }
+    connection
+        .execute_batch(
+            "PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; \
+             PRAGMA journal_size_limit = 16777216; PRAGMA cache_size = -8192; PRAGMA temp_store = MEMORY;",
+        )
+        .map_err(explained)?;
+    Ok(connection)
+}
+
+/// Opens the file, brings it up to date, and looks at it a little more closely when the last stop was not clean. `false` then.
+fn prepare(path: &Path, notes: &mut Vec<String>) -> Result<(Database, bool), StoreError> {
+    let connection = connect(path)?;
+    notes.extend(schema::migrate(&connection, path, schema::STEPS)?);
+    let explained = |error: rusqlite::Error| explain(&error, path);
+    let clean: bool =
+        connection.query_row("SELECT clean FROM store", [], |row| row.get(0)).map_err(explained)?;
+    if !clean {
+        salvage::probe(&connection).map_err(explained)?;
+    }
+    Ok((connection, clean))
+}
+
+/// What SQLite said, as an error of the store.
+fn explain(error: &rusqlite::Error, path: &Path) -> StoreError {
+    let text = format!("{}: {error}", path.display());
+    match error {
+        rusqlite::Error::SqliteFailure(failure, _) => match failure.code {
+            ErrorCode::DiskFull => StoreError::Full(text),
+            ErrorCode::ReadOnly | ErrorCode::PermissionDenied => StoreError::ReadOnly(text),
+            ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => StoreError::Locked(text),
+            ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => StoreError::Damaged(text),
+            _ => StoreError::Broken(text),
+        },
+        // Rows that are there but cannot be what was written.
+        rusqlite::Error::FromSqlConversionFailure(..)
+        | rusqlite::Error::IntegralValueOutOfRange(..)
+        | rusqlite::Error::InvalidColumnType(..)
+        | rusqlite::Error::QueryReturnedNoRows
+        | rusqlite::Error::Utf8Error(..) => StoreError::Damaged(text),
+        _ => StoreError::Broken(text),
+    }
+}

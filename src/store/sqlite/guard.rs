@@ -1,0 +1,184 @@
+//! The files around the database: the lock that keeps a second daemon out, the ballast that is given up when the disk is full (P12), and
+//! the test that the database is still the file that was opened.
+
+use super::StoreError;
+use crate::time::Timestamp;
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{ErrorKind, Read, Seek, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// So much disk is kept in reserve for the outcomes of what is in flight when the disk fills up.
+const BALLAST: u64 = 4 * 1024 * 1024;
+/// So much more must be free before the reserve is taken back, or it would be given up again at once.
+const MARGIN: u64 = 1024 * 1024;
+
+/// Held as long as the store is open.
+#[derive(Debug)]
+pub(super) struct Guard {
+    path: PathBuf,
+    lock: File,
+    database: Option<(u64, u64)>,
+}
+
+impl Guard {
+    /// Locks the store at `path` for this process. The lock ends with the process, however that ends.
+    pub(super) fn lock(path: &Path, now: Timestamp) -> Result<Guard, StoreError> {
+        let lock_path = beside(path, ".lock");
+        let mut lock = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&lock_path)
+            .map_err(|error| explain_io(&error, &lock_path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                // The holder writes the file right after it locked it; an empty one means that we were in between.
+                let _ = Read::by_ref(&mut lock).take(200).read_to_string(&mut holder);
+                let holder =
+                    holder.lines().next().filter(|line| !line.is_empty()).unwrap_or("another process");
+                return Err(StoreError::InUse(format!(
+                    "{} is held by {holder}; stop that first, or give this one another [database] url",
+                    path.display()
+                )));
+            }
+            Err(TryLockError::Error(error)) => return Err(explain_io(&error, &lock_path)),
+        }
+        let holder = format!("process {}, since {now}\n", std::process::id());
+        // The lock is held with or without its text, which only serves the error above; a full disk must not keep us out.
+        let _ = lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| lock.write_all(holder.as_bytes()));
+        Ok(Guard { path: path.to_owned(), lock, database: None })
+    }
+
+    /// From now on the file at the path is the one to watch.
+    pub(super) fn watch(&mut self) {
+        self.database = fs::metadata(&self.path).ok().map(|metadata| (metadata.dev(), metadata.ino()));
+    }
+
+    /// Whether the database and the lock are still the files that were opened.
+    pub(super) fn still_there(&self) -> Result<(), StoreError> {
+        let shown = self.path.display();
+        let gone = |what: &str| {
+            StoreError::Damaged(format!(
+                "{shown} {what} while it was open; what it would take in could not be found again. \
+                 Put the file back and restart the router"
+            ))
+        };
+        match fs::metadata(&self.path) {
+            Ok(metadata)
+                if self.database.is_none_or(|watched| watched == (metadata.dev(), metadata.ino())) => {}
+            Ok(_) => return Err(gone("was replaced by another file")),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Err(gone("was deleted or moved")),
+            Err(error) => return Err(explain_io(&error, &self.path)),
+        }
+        let ours = self.lock.metadata().map(|metadata| (metadata.dev(), metadata.ino())).ok();
+        let theirs =
+            fs::metadata(beside(&self.path, ".lock")).map(|metadata| (metadata.dev(), metadata.ino())).ok();
+        if ours != theirs {
+            return Err(gone("lost its lock file, so a second router could open it"));
+        }
+        Ok(())
+    }
+
+    /// Sets the reserve aside, if it is not there already. It is written, not just declared, so that it occupies real blocks.
+    pub(super) fn take_ballast(&self) -> Result<(), StoreError> {
+        let ballast = beside(&self.path, ".ballast");
+        if fs::metadata(&ballast).is_ok_and(|metadata| metadata.len() >= BALLAST) {
+            return Ok(());
+        }
+        let unfinished = beside(&ballast, ".part");
+        let write = || -> std::io::Result<()> {
+            let mut file =
+                OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+            // Not zeros: some file systems store those without using any block.
+            let chunk = [0x5a_u8; 64 * 1024];
+            for _ in 0..(BALLAST + MARGIN) / chunk.len() as u64 {
+                file.write_all(&chunk)?;
+            }
+            file.sync_all()?;
+            file.set_len(BALLAST)?;
+            fs::rename(&unfinished, &ballast)
+        };
+        write().map_err(|error| {
+            let _ = fs::remove_file(&unfinished);
+            explain_io(&error, &ballast)
+        })
+    }
+
+    /// Gives the reserve up.
+    pub(super) fn release_ballast(&self) {
+        let _ = fs::remove_file(beside(&self.path, ".ballast"));
+    }
+
+    /// Asks the file system itself why a write failed: SQLite tells an I/O error, but not which.
+    pub(super) fn diagnose(&self) -> Option<StoreError> {
+        let trial = beside(&self.path, ".trial");
+        let write = || -> std::io::Result<()> {
+            let mut file =
+                OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&trial)?;
+            file.write_all(&[0x5a; 4096])?;
+            file.sync_all()
+        };
+        let result = write();
+        let _ = fs::remove_file(&trial);
+        match result.err().map(|error| explain_io(&error, &self.path)) {
+            Some(error @ (StoreError::Full(_) | StoreError::ReadOnly(_))) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// `path` with something appended to its last part.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path.as_os_str());
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// Makes an empty file that only its owner can read; an existing one is emptied.
+pub(super) fn create_private(path: &Path) -> Result<(), StoreError> {
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+        .map(drop)
+        .map_err(|error| explain_io(&error, path))
+}
+
+/// Gives a finished file its name, both safe on disk.
+pub(super) fn settle_file(unfinished: &Path, path: &Path) -> Result<(), StoreError> {
+    let settle = || -> std::io::Result<()> {
+        File::open(unfinished)?.sync_all()?;
+        fs::rename(unfinished, path)?;
+        sync_folder(path)
+    };
+    settle().map_err(|error| explain_io(&error, path))
+}
+
+/// Makes a new or changed name safe on disk.
+pub(super) fn sync_folder(path: &Path) -> std::io::Result<()> {
+    match path.parent() {
+        Some(folder) => File::open(folder)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+/// An error of the file system as one of the store.
+pub(super) fn explain_io(error: &std::io::Error, path: &Path) -> StoreError {
+    let text = format!("{}: {error}", path.display());
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => StoreError::Full(text),
+        ErrorKind::ReadOnlyFilesystem => StoreError::ReadOnly(text),
+        ErrorKind::PermissionDenied => {
+            StoreError::ReadOnly(format!("{text}; the user that runs the router must be able to write there"))
+        }
+        _ => StoreError::Broken(text),
+    }
+}

@@ -1,0 +1,260 @@
+//! The tables, and how a file of an older version becomes one of this version: numbered steps, a backup first, one transaction (P20).
+//!
+//! Nothing outside of this folder reads these tables; for people with the `sqlite3` shell there are the views `message_log` and
+//! `history_log`, with words, names and times instead of numbers.
+
+use super::{StoreError, explain, guard};
+use crate::message::{Direction, State};
+use rusqlite::Connection;
+use std::path::{Path, PathBuf};
+
+/// What `PRAGMA application_id` says of our files: "RSMS".
+pub(super) const APPLICATION_ID: i32 = 0x5253_4d53;
+
+/// Step `n` makes version `n + 1` of version `n`; version 0 is an empty file. A step that was released is never changed.
+pub(super) const STEPS: &[&str] = &[FIRST];
+
+/// [`due`](FIRST) of a claimed message. No real time is that late.
+pub(super) const CLAIMED: i64 = i64::MAX;
+
+const FIRST: &str = "
+CREATE TABLE store (
+    one         INTEGER PRIMARY KEY CHECK (one = 1),
+    newest_key  INTEGER,              -- the newest id among purged messages
+    newest_tail INTEGER,
+    clean       INTEGER NOT NULL,     -- 1 after a clean stop
+    probes      INTEGER NOT NULL      -- counts trial writes after trouble
+) STRICT;
+INSERT INTO store VALUES (1, NULL, NULL, 1, 0);
+
+CREATE TABLE statuses (status INTEGER PRIMARY KEY, direction TEXT NOT NULL, state TEXT NOT NULL) STRICT;
+INSERT INTO statuses VALUES
+    (1, 'in', 'received'), (2, 'in', 'handled'), (3, 'in', 'failed'), (4, 'in', 'quarantined'),
+    (5, 'in', 'duplicate'), (11, 'out', 'queued'), (12, 'out', 'sending'), (13, 'out', 'sent'),
+    (14, 'out', 'delivered'), (15, 'out', 'failed'), (16, 'out', 'expired'), (17, 'out', 'cancelled'),
+    (18, 'out', 'uncertain'), (19, 'out', 'held');
+
+CREATE TABLE backends (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
+CREATE TABLE contacts (id INTEGER PRIMARY KEY, name TEXT NOT NULL, language TEXT NOT NULL) STRICT;
+CREATE TABLE connections (
+    id       INTEGER PRIMARY KEY,
+    backend  INTEGER NOT NULL,
+    identity TEXT NOT NULL,
+    contact  INTEGER,
+    UNIQUE (backend, identity)
+) STRICT;
+CREATE INDEX connections_by_identity ON connections (identity);
+
+CREATE TABLE messages (
+    key         INTEGER PRIMARY KEY,  -- the sortable part of the id
+    tail        INTEGER NOT NULL,     -- the random part
+    connection  INTEGER NOT NULL,
+    backend     INTEGER NOT NULL,     -- the connection's, for the indexes
+    class       INTEGER NOT NULL,     -- 0 received, 1 reply, 2 single, 3 bulk
+    status      INTEGER NOT NULL,
+    origin      INTEGER NOT NULL,     -- 0 real, 1 test
+    created_at  INTEGER NOT NULL,     -- this and all times: microseconds since 1970, UTC
+    updated_at  INTEGER NOT NULL,
+    attempts    INTEGER NOT NULL,
+    uncertain   INTEGER NOT NULL,
+    redelivered INTEGER NOT NULL,
+    entries     INTEGER NOT NULL,     -- lines of history
+    lane        INTEGER,              -- connection * 4 + class; none when ended, held or with a time of its own
+    turn        INTEGER NOT NULL,     -- received: 0 never claimed, 1 claimed before; outgoing: backend * 4 + class
+    due         INTEGER,              -- from when it may be claimed; only the first of a lane has one; the largest number: it was claimed
+    retry_at    INTEGER,              -- due again after a failed attempt, kept while another is first
+    not_before  INTEGER,
+    expires_at  INTEGER,
+    open_until  INTEGER,              -- expires_at while open or held
+    source_time INTEGER,
+    parts       INTEGER,
+    about_key   INTEGER,              -- outgoing: the message it answers; received: the one it repeats
+    about_tail  INTEGER,
+    remote_id   TEXT,
+    reason      TEXT,
+    text        TEXT NOT NULL,
+    raw         BLOB
+) STRICT;
+CREATE INDEX messages_by_connection ON messages (connection);
+CREATE INDEX messages_by_status ON messages (backend, status);
+CREATE INDEX messages_by_lane ON messages (lane) WHERE lane IS NOT NULL;
+CREATE INDEX messages_by_due ON messages (turn, due) WHERE due IS NOT NULL;
+CREATE INDEX messages_by_validity ON messages (open_until) WHERE open_until IS NOT NULL;
+CREATE INDEX messages_by_remote_id ON messages (backend, remote_id) WHERE remote_id IS NOT NULL;
+CREATE INDEX messages_by_end ON messages (updated_at) WHERE status IN (2, 3, 4, 5, 13, 14, 15, 16, 17);
+
+CREATE TABLE history (
+    message INTEGER NOT NULL,
+    n       INTEGER NOT NULL,
+    at      INTEGER NOT NULL,
+    status  INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    actor   TEXT NOT NULL,
+    reason  TEXT,
+    PRIMARY KEY (message, n)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE keys (
+    scope  TEXT NOT NULL,
+    key    TEXT NOT NULL,
+    at     INTEGER NOT NULL,
+    message_key  INTEGER NOT NULL,
+    message_tail INTEGER NOT NULL,
+    digest BLOB NOT NULL,
+    PRIMARY KEY (scope, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX keys_by_age ON keys (at);
+
+CREATE TABLE tally (
+    backend INTEGER NOT NULL,
+    status  INTEGER NOT NULL,
+    count   INTEGER NOT NULL,
+    PRIMARY KEY (backend, status)
+) STRICT, WITHOUT ROWID;
+
+CREATE VIEW message_log AS
+    SELECT printf('%08x-%04x-7%03x-%04x-%012x', m.key >> 28, (m.key >> 12) & 0xffff, m.key & 0xfff,
+                  0x8000 | (m.tail >> 48), m.tail & 0xffffffffffff) AS id,
+           s.direction, s.state, b.name AS backend, c.identity, m.text, m.reason,
+           strftime('%Y-%m-%dT%H:%M:%SZ', m.created_at / 1000000, 'unixepoch') AS created_at,
+           strftime('%Y-%m-%dT%H:%M:%SZ', m.updated_at / 1000000, 'unixepoch') AS updated_at,
+           m.attempts, m.parts, m.remote_id, m.key
+    FROM messages m
+    LEFT JOIN statuses s ON s.status = m.status
+    LEFT JOIN backends b ON b.id = m.backend
+    LEFT JOIN connections c ON c.id = m.connection
+    ORDER BY m.key;
+
+CREATE VIEW history_log AS
+    SELECT h.message AS key, h.n, strftime('%Y-%m-%dT%H:%M:%SZ', h.at / 1000000, 'unixepoch') AS at,
+           s.state, h.attempt, h.actor, h.reason
+    FROM history h LEFT JOIN statuses s ON s.status = h.status
+    ORDER BY h.message, h.n;
+";
+
+/// The number of a state in a file. A failed received message and a failed outgoing one are told apart by it, so that the direction needs no column.
+pub(super) fn status_of(direction: Direction, state: State) -> i64 {
+    match (direction, state) {
+        (Direction::In, State::Received) => 1,
+        (Direction::In, State::Handled) => 2,
+        (Direction::In, State::Failed) => 3,
+        (_, State::Quarantined) => 4,
+        (_, State::Duplicate) => 5,
+        (_, State::Queued | State::Received) => 11,
+        (_, State::Sending) => 12,
+        (_, State::Sent | State::Handled) => 13,
+        (_, State::Delivered) => 14,
+        (Direction::Out, State::Failed) => 15,
+        (_, State::Expired) => 16,
+        (_, State::Cancelled) => 17,
+        (_, State::Uncertain) => 18,
+        (_, State::Held) => 19,
+    }
+}
+
+/// What a number in a file means; none for a number that this version does not know.
+pub(super) fn meaning_of(status: i64) -> Option<(Direction, State)> {
+    STATUSES.into_iter().find(|&(direction, state)| status_of(direction, state) == status)
+}
+
+/// Every status there is.
+pub(super) const STATUSES: [(Direction, State); 14] = [
+    (Direction::In, State::Received),
+    (Direction::In, State::Handled),
+    (Direction::In, State::Failed),
+    (Direction::In, State::Quarantined),
+    (Direction::In, State::Duplicate),
+    (Direction::Out, State::Queued),
+    (Direction::Out, State::Sending),
+    (Direction::Out, State::Sent),
+    (Direction::Out, State::Delivered),
+    (Direction::Out, State::Failed),
+    (Direction::Out, State::Expired),
+    (Direction::Out, State::Cancelled),
+    (Direction::Out, State::Uncertain),
+    (Direction::Out, State::Held),
+];
+
+/// The version of the schema in a file, or why the file is not one of ours. An empty file is version 0.
+pub(super) fn version(connection: &Connection, path: &Path, newest: usize) -> Result<usize, StoreError> {
+    let ask = |pragma: &str| -> Result<i64, StoreError> {
+        connection
+            .query_row(&format!("PRAGMA {pragma}"), [], |row| row.get(0))
+            .map_err(|error| explain(&error, path))
+    };
+    let tables: i64 = connection
+        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
+        .map_err(|error| explain(&error, path))?;
+    let application = ask("application_id")?;
+    let version = ask("user_version")?;
+    let shown = path.display();
+    if application != i64::from(APPLICATION_ID) && (tables > 0 || application != 0 || version != 0) {
+        return Err(StoreError::Broken(format!(
+            "{shown} is an SQLite database of another program (application id {application}); \
+             give [database] url another path"
+        )));
+    }
+    match usize::try_from(version) {
+        Ok(version) if version <= newest => Ok(version),
+        _ => Err(StoreError::Newer(format!(
+            "{shown} has schema {version}, this program knows up to {newest}; run the newer program, \
+             or put back the copy that it made: {}",
+            backup_path(path, newest).display()
+        ))),
+    }
+}
+
+/// Where the copy goes that is made before version `version` is left.
+pub(super) fn backup_path(path: &Path, version: usize) -> PathBuf {
+    guard::beside(path, &format!(".before-v{}", version + 1))
+}
+
+/// Brings a file to the newest version: a copy of an older one first, safe on disk; then all steps in one transaction. Killed at any instant, it
+/// leaves the old version or the new one. Returns what a person should know.
+pub(super) fn migrate(
+    connection: &Connection,
+    path: &Path,
+    steps: &[&str],
+) -> Result<Vec<String>, StoreError> {
+    let explained = |error: rusqlite::Error| explain(&error, path);
+    let from = version(connection, path, steps.len())?;
+    if from == steps.len() {
+        return Ok(Vec::new());
+    }
+    let mut notes = Vec::new();
+    if from > 0 {
+        let backup = backup_path(path, from);
+        let unfinished = guard::beside(&backup, ".part");
+        // SQLite writes into an empty file that exists, so the copy is as private as the store from its first octet.
+        guard::create_private(&unfinished)?;
+        let target = unfinished.to_str().ok_or_else(|| {
+            StoreError::Broken(format!("{}: the path is not UTF-8, so no copy can be made", path.display()))
+        })?;
+        connection.execute("VACUUM INTO ?1", [target]).map_err(explained)?;
+        guard::settle_file(&unfinished, &backup)?;
+        notes.push(format!(
+            "{} was brought from schema {from} to {}; the copy from before is {}",
+            path.display(),
+            steps.len(),
+            backup.display()
+        ));
+    }
+    let run = || -> rusqlite::Result<()> {
+        connection.execute_batch("BEGIN IMMEDIATE")?;
+        for step in steps.iter().skip(from) {
+            connection.execute_batch(step)?;
+        }
+        connection.execute_batch(&format!(
+            "PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {}; COMMIT",
+            steps.len()
+        ))
+    };
+    run().map_err(|error| {
+        if !connection.is_autocommit() {
+            // The error that matters is the first one; closing the connection undoes the rest as well.
+            let _ = connection.execute_batch("ROLLBACK");
+        }
+        explain(&error, path)
+    })?;
+    Ok(notes)
+}
