@@ -27,3 +27,5 @@ pub mod web;
 pub mod testing;
 
 pub mod shell;
+
+pub mod cli;

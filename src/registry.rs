@@ -5,7 +5,7 @@
 //!
 //! // A program of one's own: the router with one more engine or app, and everything else as it is.
 //! let registry = Registry::standard();
-//! std::process::exit(rapidsms::shell::main_with(registry));
+//! std::process::exit(rapidsms::cli::main_with(registry));
 //! ```
 
 use crate::apps::App;

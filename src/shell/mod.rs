@@ -275,7 +275,8 @@ pub fn run(
     let stop = signals.handle();
     let mouth = daemon.mouth.clone();
     let file = file.to_path_buf();
-    let thread = spawn("signals".into(), move || signals::serve(signals, &mouth, &registry, &settings, &file))?;
+    let thread =
+        spawn("signals".into(), move || signals::serve(signals, &mouth, &registry, &settings, &file))?;
     let ending = daemon.wait();
     stop.close();
     let _ = thread.join();

@@ -24,7 +24,7 @@ pub struct Request {
     pub(super) host: Option<Range<usize>>,
     pub(super) headers: Vec<(Range<usize>, Range<usize>)>,
     pub(super) body: Vec<u8>,
-    pub(super) peer: SocketAddr,
+    pub(super) peer: Option<SocketAddr>,
     pub(super) form: AnswerForm,
 }
 
@@ -115,9 +115,14 @@ impl Request {
         self.body
     }
 
-    /// The address at the other end of the connection (a proxy's address when one stands between).
-    pub fn peer(&self) -> SocketAddr {
+    /// The address at the other end of the connection (a proxy's address when one stands between); `None` on a Unix socket.
+    pub fn peer(&self) -> Option<SocketAddr> {
         self.peer
+    }
+
+    /// Whether it came by a Unix socket, which only this machine's own user can open.
+    pub fn is_local(&self) -> bool {
+        self.peer.is_none()
     }
 
     fn piece(&self, range: &Range<usize>) -> &str {

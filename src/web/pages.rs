@@ -10,7 +10,8 @@ use askama::Template;
 use crossbeam_channel::Receiver;
 
 /// What a page may load and do: its own style only.
-const POLICY: &str = "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+const POLICY: &str =
+    "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 const STYLE: &str = include_str!("templates/style.css");
 
 /// Answers requests until the listener is gone.
@@ -35,7 +36,7 @@ fn answer(
         [""] => overview(board, reader),
         ["style.css"] => Ok(Response::bytes(200, "text/css; charset=utf-8", STYLE.as_bytes())
             .header("Cache-Control", "max-age=300")),
-        ["httptester" | "httptester", ""] | ["httptester"] => Ok(any_tester(board)),
+        ["httptester", ""] | ["httptester"] => Ok(any_tester(board)),
         ["httptester", backend, identity, ""] | ["httptester", backend, identity] => {
             conversation(request, backend, identity, board, reader)
         }
@@ -76,8 +77,7 @@ fn query(request: &Request, board: &Board) -> Result<Query, Response> {
             }
             "state" => {
                 let possible = State::ALL.map(State::as_str).join(", ");
-                query.state =
-                    Some(value.parse().map_err(|()| not(&format!("state; possible: {possible}")))?);
+                query.state = Some(value.parse().map_err(|()| not(&format!("state; possible: {possible}")))?);
             }
             "after" => query.after = Some(value.parse().map_err(|()| not("message id"))?),
             "order" => match value.as_str() {

@@ -65,7 +65,7 @@ pub enum Progress {
 #[derive(Debug)]
 pub struct RequestReader {
     sizes: Sizes,
-    peer: SocketAddr,
+    peer: Option<SocketAddr>,
     input: Vec<u8>,
     scan: HeadScan,
     body: Option<AwaitedBody>,
@@ -90,7 +90,7 @@ struct AwaitedBody {
 
 impl RequestReader {
     /// A reader for one connection.
-    pub fn new(sizes: Sizes, peer: SocketAddr) -> RequestReader {
+    pub fn new(sizes: Sizes, peer: Option<SocketAddr>) -> RequestReader {
         RequestReader { sizes, peer, input: Vec::new(), scan: HeadScan::default(), body: None }
     }
 
@@ -222,7 +222,12 @@ fn head_too_large(sizes: &Sizes) -> Refusal {
 }
 
 /// A complete head, made of well-formed lines, to a request without its body.
-fn read_head(head: String, lines: usize, sizes: &Sizes, peer: SocketAddr) -> Result<AwaitedBody, Refusal> {
+fn read_head(
+    head: String,
+    lines: usize,
+    sizes: &Sizes,
+    peer: Option<SocketAddr>,
+) -> Result<AwaitedBody, Refusal> {
     let mut slots = vec![httparse::EMPTY_HEADER; lines];
     let mut parsed = httparse::Request::new(&mut slots);
     parsed.parse(head.as_bytes()).map_err(|error| explain(error, &head))?;

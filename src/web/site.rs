@@ -110,7 +110,9 @@ impl Site {
             // A probe of the machine's health needs no secret, and tells none.
             Some(_) if request.path() == "/healthz" => {}
             Some(token) => guard::check_token(request, token.expose()).map_err(|denied| denied.response())?,
-            None => guard::check_host(request.host(), &self.access.hosts).map_err(|denied| denied.response())?,
+            None => {
+                guard::check_host(request.host(), &self.access.hosts).map_err(|denied| denied.response())?
+            }
         }
         guard::check_same_origin(request).map_err(|denied| denied.response())
     }
@@ -120,7 +122,8 @@ impl Site {
         match self.board.backend(backend) {
             None => return reply.send(unknown_backend(backend)),
             Some(notice) if !notice.tester => {
-                let sentence = format!("backend {backend} is no tester: messages come in by its own line only");
+                let sentence =
+                    format!("backend {backend} is no tester: messages come in by its own line only");
                 return reply.send(Response::error(404, &sentence));
             }
             Some(_) => {}
@@ -129,13 +132,13 @@ impl Site {
             Ok(pairs) => pairs,
             Err(sentence) => return reply.send(Response::error(400, &sentence)),
         };
-        let (Some(identity), Some(text)) = (form::field(&pairs, "identity"), form::field(&pairs, "text")) else {
+        let (Some(identity), Some(text)) = (form::field(&pairs, "identity"), form::field(&pairs, "text"))
+        else {
             return reply.send(Response::error(400, "the form needs the fields identity and text"));
         };
         // The page's own form asks to be sent back to the conversation.
-        let back = form::field(&pairs, "page").map(|_| {
-            format!("/httptester/{}/{}/", form::encode(backend), form::encode(identity))
-        });
+        let back = form::field(&pairs, "page")
+            .map(|_| format!("/httptester/{}/{}/", form::encode(backend), form::encode(identity)));
         let incoming = Incoming::new(Connection::new(backend, identity), text);
         let told: Told<MessageId> = Box::new(move |result| {
             reply.send(match (result, back) {
@@ -154,7 +157,9 @@ impl Site {
         }
         let new: NewMessage = match serde_json::from_slice(request.body()) {
             Ok(new) => new,
-            Err(error) => return reply.send(Response::error(400, &format!("the body is not right: {error}"))),
+            Err(error) => {
+                return reply.send(Response::error(400, &format!("the body is not right: {error}")));
+            }
         };
         let key = match request.header("idempotency-key") {
             Some(key) if key.is_empty() || key.len() > 255 => {
@@ -185,7 +190,9 @@ impl Site {
         let state = serde_json::from_slice::<NewState>(request.body())
             .map_err(|error| format!("the body is not right: {error}"))
             .and_then(|new| {
-                new.state.parse::<State>().map_err(|()| format!("\"{}\" is no state", new.state.escape_debug()))
+                new.state
+                    .parse::<State>()
+                    .map_err(|()| format!("\"{}\" is no state", new.state.escape_debug()))
             });
         let state = match state {
             Ok(state) => state,
@@ -194,7 +201,9 @@ impl Site {
         let told: Told<bool> = Box::new(move |result| {
             reply.send(match result {
                 Ok(true) => Response::json(200, &serde_json::json!({ "id": id, "state": state })),
-                Ok(false) => Response::error(409, "there is no such message, or it has gone too far for that"),
+                Ok(false) => {
+                    Response::error(409, "there is no such message, or it has gone too far for that")
+                }
                 Err(refused) => refusal(&refused),
             });
         });

@@ -85,8 +85,7 @@ impl Stage {
         duplicate_of: Option<MessageId>,
     ) -> MessageId {
         let id = self.ids.next(START);
-        let row =
-            NewIncoming { id, incoming, state, reason, duplicate_of, origin: Origin::Real, at: START };
+        let row = NewIncoming { id, incoming, state, reason, duplicate_of, origin: Origin::Real, at: START };
         self.store.accept(&row).unwrap();
         id
     }

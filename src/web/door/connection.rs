@@ -10,15 +10,14 @@ use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
-use mio::net::TcpStream;
-
 use super::Limits;
 use super::reply::StreamBuffer;
+use super::socket::Socket;
 use crate::web::http::AnswerForm;
 use crate::web::reader::RequestReader;
 
 pub(super) struct Connection {
-    pub(super) socket: TcpStream,
+    pub(super) socket: Socket,
     /// The address that this connection counts for; `None` when it is exempt or no longer counted.
     pub(super) address: Option<IpAddr>,
     pub(super) reader: RequestReader,
@@ -90,8 +89,8 @@ pub(super) enum Received {
 
 impl Connection {
     pub(super) fn new(
-        socket: TcpStream,
-        peer: SocketAddr,
+        socket: Socket,
+        peer: Option<SocketAddr>,
         address: Option<IpAddr>,
         limits: &Limits,
         now: Instant,
@@ -194,7 +193,7 @@ impl Output {
     }
 
     /// Writes until everything is out or the socket takes no more.
-    pub(super) fn flush(&mut self, socket: &mut TcpStream) -> Flushed {
+    pub(super) fn flush(&mut self, socket: &mut Socket) -> Flushed {
         let mut progress = false;
         loop {
             let head = self.head.get(self.written..).unwrap_or_default();

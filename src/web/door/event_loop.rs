@@ -13,12 +13,12 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use mio::event::Event;
-use mio::net::TcpListener;
 use mio::{Events, Poll, Token};
 
 use super::answers::DateLine;
 use super::connection::{Connection, Flushed, Phase, Received, Then, Ticket};
 use super::reply::{Completion, Place, Shared};
+use super::socket::Listener;
 use super::{Limits, Reply, Site};
 use crate::web::http::{AnswerForm, Request, Response};
 use crate::web::reader::{Progress, Refusal};
@@ -37,7 +37,7 @@ const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 /// `newcomers.rs`, answers and event streams in `answers.rs`.
 pub(super) struct EventLoop<'site> {
     pub(super) poll: Poll,
-    pub(super) listener: Option<TcpListener>,
+    pub(super) listener: Option<Listener>,
     pub(super) limits: Limits,
     pub(super) shared: Arc<Shared>,
     site: &'site mut dyn Site,
@@ -79,7 +79,7 @@ pub(super) enum Next {
 impl<'site> EventLoop<'site> {
     pub(super) fn new(
         poll: Poll,
-        listener: TcpListener,
+        listener: Listener,
         limits: Limits,
         shared: Arc<Shared>,
         site: &'site mut dyn Site,
@@ -403,7 +403,7 @@ impl<'site> EventLoop<'site> {
     pub(super) fn begin_stop(&mut self) {
         self.stopping = Some(self.now + self.limits.stop_time);
         if let Some(mut listener) = self.listener.take() {
-            let _ = self.poll.registry().deregister(&mut listener);
+            let _ = self.poll.registry().deregister(listener.source());
         }
         for slot in 0..self.slots.len() {
             let Some(connection) = self.slots[slot].take() else { continue };

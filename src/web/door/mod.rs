@@ -15,13 +15,17 @@ mod connection;
 mod event_loop;
 mod newcomers;
 mod reply;
+mod socket;
 
+use std::fs::Permissions;
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mio::net::TcpListener;
+use mio::net::{TcpListener, UnixListener};
 use mio::{Interest, Poll, Waker};
 
 pub use reply::{EventStream, Gone, Reply};
@@ -30,6 +34,7 @@ use super::http::Request;
 use super::reader::Sizes;
 use event_loop::EventLoop;
 use reply::Shared;
+use socket::Listener;
 
 /// What answers the requests. Called on the door's thread, so it must not block: it answers, or passes the
 /// [`Reply`] on to whoever will. A panic in here costs that one request a 500, nothing else.
@@ -107,8 +112,8 @@ impl Default for Limits {
 /// A bound listener that is not yet served. Clients may connect already; they wait.
 pub struct Door {
     poll: Poll,
-    listener: TcpListener,
-    address: SocketAddr,
+    listener: Listener,
+    address: Option<SocketAddr>,
     limits: Limits,
     shared: Arc<Shared>,
 }
@@ -125,17 +130,35 @@ impl Door {
             };
             io::Error::new(error.kind(), format!("cannot listen on {address}: {error}{hint}"))
         };
-        let mut listener = TcpListener::bind(address).map_err(explain)?;
-        let poll = Poll::new()?;
-        poll.registry().register(&mut listener, event_loop::LISTENER, Interest::READABLE)?;
-        let waker = Waker::new(poll.registry(), event_loop::WAKER)?;
+        let listener = TcpListener::bind(address).map_err(explain)?;
         let address = listener.local_addr()?;
+        Door::around(Listener::Tcp(listener), Some(address), limits)
+    }
+
+    /// Listens on a Unix socket at `path` that only this user can open. A socket that an earlier process left there is
+    /// removed: the caller knows that it is alone. Its requests are [`Request::is_local`].
+    pub fn bind_unix(path: &Path, limits: Limits) -> io::Result<Door> {
+        let explain = |error: io::Error| {
+            io::Error::new(error.kind(), format!("cannot listen on {}: {error}", path.display()))
+        };
+        if std::fs::symlink_metadata(path).is_ok_and(|there| there.file_type().is_socket()) {
+            std::fs::remove_file(path).map_err(explain)?;
+        }
+        let listener = UnixListener::bind(path).map_err(explain)?;
+        std::fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(explain)?;
+        Door::around(Listener::Unix(listener), None, limits)
+    }
+
+    fn around(mut listener: Listener, address: Option<SocketAddr>, limits: Limits) -> io::Result<Door> {
+        let poll = Poll::new()?;
+        poll.registry().register(listener.source(), event_loop::LISTENER, Interest::READABLE)?;
+        let waker = Waker::new(poll.registry(), event_loop::WAKER)?;
         let shared = Arc::new(Shared::new(waker, limits.stream_buffer));
         Ok(Door { poll, listener, address, limits, shared })
     }
 
-    /// The address really bound, with the port that was chosen.
-    pub fn local_addr(&self) -> SocketAddr {
+    /// The address really bound, with the port that was chosen; `None` for a Unix socket.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
         self.address
     }
 

@@ -8,11 +8,11 @@ use std::io::{self, Write};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::Ordering::Relaxed;
 
-use mio::net::TcpStream;
 use mio::{Interest, Token};
 
 use super::connection::Connection;
 use super::event_loop::{EventLoop, count};
+use super::socket::Socket;
 use crate::web::guard::is_loopback;
 
 /// How many newcomers are taken before the others have their turn.
@@ -69,14 +69,14 @@ impl EventLoop<'_> {
         }
     }
 
-    fn turn_away(&self, mut socket: TcpStream) {
+    fn turn_away(&self, mut socket: Socket) {
         count(&self.shared.figures.turned_away);
         let _ = socket.write(TURNED_AWAY);
     }
 
-    fn admit(&mut self, mut socket: TcpStream, peer: SocketAddr) {
+    fn admit(&mut self, mut socket: Socket, peer: Option<SocketAddr>) {
         count(&self.shared.figures.accepted);
-        let address = counted_address(peer, self.limits.loopback_exempt);
+        let address = peer.and_then(|peer| counted_address(peer, self.limits.loopback_exempt));
         if let Some(address) = address
             && self.per_address.get(&address).is_some_and(|count| *count >= self.limits.per_address)
             && !self.evict_one(Some(address))
@@ -97,8 +97,7 @@ impl EventLoop<'_> {
             self.free.push(slot);
             return;
         }
-        // Answers leave in one piece; waiting to fill a packet would only delay them.
-        let _ = socket.set_nodelay(true);
+        socket.do_not_wait();
         if let Some(address) = address {
             *self.per_address.entry(address).or_default() += 1;
         }

@@ -26,7 +26,7 @@ impl TestDoor {
         let door = Door::bind("127.0.0.1:0".parse().unwrap(), limits).unwrap();
         let (hold, held) = channel();
         let (keep, streams) = channel();
-        let (address, handle) = (door.local_addr(), door.handle());
+        let (address, handle) = (door.local_addr().unwrap(), door.handle());
         let thread = std::thread::spawn(move || door.run(site(hold, keep)));
         TestDoor { address, handle, held, streams, thread: Some(thread) }
     }
