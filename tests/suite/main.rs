@@ -1,4 +1,5 @@
 //! Every integration test, in one binary.
 
 mod store;
+mod store_model;
 mod store_speed;
