@@ -125,7 +125,7 @@ pub trait Store: Send {
     /// Makes everything since the last commit durable, whole or not at all. With nothing to do it touches no disk.
     fn commit(&mut self) -> Result<(), StoreError>;
 
-    /// A reader of its own, which sees what is committed and never delays the writer.
+    /// A reader of its own, which sees what is committed and never delays the writer. Asked for between transactions.
     fn reader(&self) -> Result<Box<dyn Reader>, StoreError>;
 
     /// What keeps the store from working as it should, as the last failed `commit` told it; none when all is well. While there is some, nothing

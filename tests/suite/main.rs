@@ -4,4 +4,5 @@ mod apps;
 mod door;
 mod settings;
 mod store;
+mod store_model;
 mod store_speed;
