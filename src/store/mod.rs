@@ -550,9 +550,6 @@ fn late(settlement: &Settlement) -> String {
     }
 }
 
-/// Begins the text of errors that the disk has no part in, but a mistake in this program.
-const MISTAKE: &str = "a mistake in this program: ";
-
 /// Refuses a new message that would break the order of ids or start in a state it cannot start in: a mistake of the caller,
 /// and the last place where it can be seen.
 fn check_new(
@@ -567,10 +564,7 @@ fn check_new(
         Direction::Out => matches!(state, Queued | Cancelled | Failed | Expired | Held),
     };
     if !fits {
-        return Err(StoreError::Broken(format!(
-            "{MISTAKE}{id}: no {} message begins as {state}",
-            direction.as_str()
-        )));
+        return Err(StoreError::Broken(format!("{id}: no {} message begins as {state}", direction.as_str())));
     }
     match newest {
         Some(newest) if id.key() <= newest.key() => Err(StoreError::Broken(format!(

@@ -33,14 +33,22 @@ pub struct Sqlite {
     guard: Guard,
     database: Option<Database>,
     in_transaction: bool,
-    /// Why the open transaction must be undone.
-    doomed: Option<StoreError>,
+    doomed: Option<Doom>,
     trouble: Option<StoreError>,
     names: Names,
     ledger: Ledger,
     newest: Option<MessageId>,
     /// Commits since the last checkpoint of [`Store::tidy`].
     unsettled: bool,
+    closed: bool,
+}
+
+/// Why the open transaction must be undone.
+#[derive(Clone, Debug)]
+struct Doom {
+    error: StoreError,
+    /// Not the disk or the database failed, but the caller: then neither the file nor the connection is in doubt.
+    caller: bool,
 }
 
 /// A store that was opened.
@@ -105,6 +113,7 @@ impl Sqlite {
             ledger: Ledger::default(),
             newest: None,
             unsettled: false,
+            closed: false,
         };
         store.reload()?;
         store.begin_unclean();
@@ -138,8 +147,8 @@ impl Sqlite {
     /// with [`trouble`](Store::trouble), and is cured later: what it holds can be read meanwhile.
     fn begin_unclean(&mut self) {
         // The second try has the released ballast to live on.
-        if self.mark_unclean().is_err() && matches!(self.trouble, Some(StoreError::Full(_))) {
-            let _ = self.mark_unclean();
+        if self.mark_clean(false).is_err() && matches!(self.trouble, Some(StoreError::Full(_))) {
+            let _ = self.mark_clean(false);
         }
         if self.trouble.is_none()
             && let Err(error) = self.guard.take_ballast()
@@ -148,9 +157,9 @@ impl Sqlite {
         }
     }
 
-    fn mark_unclean(&mut self) -> Result<(), StoreError> {
-        let marked =
-            self.write(|changes| changes.connection.execute("UPDATE store SET clean = 0", []).map(drop));
+    fn mark_clean(&mut self, clean: bool) -> Result<(), StoreError> {
+        let marked = self
+            .write(|changes| changes.connection.execute("UPDATE store SET clean = ?1", [clean]).map(drop));
         self.commit().and(marked)
     }
 
@@ -159,8 +168,8 @@ impl Sqlite {
         &mut self,
         work: impl FnOnce(&mut Changes<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
-        if let Some(error) = &self.doomed {
-            return Err(error.clone());
+        if let Some(doom) = &self.doomed {
+            return Err(doom.error.clone());
         }
         if let Some(error @ StoreError::Damaged(_)) = &self.trouble {
             let error = error.clone();
@@ -190,8 +199,8 @@ impl Sqlite {
         &mut self,
         work: impl FnOnce(&Database, &mut Names) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
-        if let Some(error) = &self.doomed {
-            return Err(error.clone());
+        if let Some(doom) = &self.doomed {
+            return Err(doom.error.clone());
         }
         if let Err(error) = self.reopen() {
             return Err(self.doom(error));
@@ -204,7 +213,12 @@ impl Sqlite {
     }
 
     fn doom(&mut self, error: StoreError) -> StoreError {
-        self.doomed = Some(error.clone());
+        self.doomed = Some(Doom { error: error.clone(), caller: false });
+        error
+    }
+
+    fn doom_by_caller(&mut self, error: StoreError) -> StoreError {
+        self.doomed = Some(Doom { error: error.clone(), caller: true });
         error
     }
 
@@ -212,6 +226,9 @@ impl Sqlite {
     fn reopen(&mut self) -> Result<(), StoreError> {
         if self.database.is_some() {
             return Ok(());
+        }
+        if self.closed {
+            return Err(closed());
         }
         self.guard.still_there()?;
         self.database = Some(connect(&self.path)?);
@@ -238,15 +255,15 @@ impl Sqlite {
 
     /// Undoes the open transaction after `error`. A failure of the disk costs the connection: what SQLite and the kernel hold of the file can
     /// no longer be trusted, and it must not be flushed again as if nothing had been lost.
-    fn undo(&mut self, error: StoreError) -> StoreError {
+    fn undo(&mut self, doom: Doom) -> StoreError {
+        let Doom { error, caller } = doom;
         self.in_transaction = false;
         self.names.clear();
-        let own_fault = matches!(&error, StoreError::Broken(why) if why.starts_with(MISTAKE));
         let error = match error {
-            StoreError::Broken(_) if !own_fault => self.guard.diagnose().unwrap_or(error),
+            StoreError::Broken(_) if !caller => self.guard.diagnose().unwrap_or(error),
             error => error,
         };
-        let keep = own_fault || matches!(error, StoreError::Locked(_) | StoreError::InUse(_));
+        let keep = caller || matches!(error, StoreError::Locked(_) | StoreError::InUse(_));
         let undone = self.database.as_ref().is_none_or(|connection| {
             connection.is_autocommit() || connection.execute_batch("ROLLBACK").is_ok()
         });
@@ -256,7 +273,7 @@ impl Sqlite {
         if matches!(error, StoreError::Full(_)) {
             self.guard.release_ballast();
         }
-        if !own_fault && !matches!(self.trouble, Some(StoreError::Damaged(_))) {
+        if !caller && !matches!(self.trouble, Some(StoreError::Damaged(_))) {
             self.trouble = Some(error.clone());
         }
         error
@@ -269,7 +286,8 @@ impl Store for Sqlite {
     }
 
     fn accept(&mut self, row: &NewIncoming<'_>) -> Result<(), StoreError> {
-        check_new(row.id, self.newest, Direction::In, row.state).map_err(|error| self.doom(error))?;
+        check_new(row.id, self.newest, Direction::In, row.state)
+            .map_err(|error| self.doom_by_caller(error))?;
         self.write(|changes| changes.accept(row))?;
         self.newest = Some(row.id);
         Ok(())
@@ -297,7 +315,8 @@ impl Store for Sqlite {
     }
 
     fn queue(&mut self, row: &NewOutgoing<'_>) -> Result<(), StoreError> {
-        check_new(row.id, self.newest, Direction::Out, row.state).map_err(|error| self.doom(error))?;
+        check_new(row.id, self.newest, Direction::Out, row.state)
+            .map_err(|error| self.doom_by_caller(error))?;
         self.write(|changes| changes.queue(row))?;
         self.newest = Some(row.id);
         Ok(())
@@ -441,8 +460,8 @@ impl Store for Sqlite {
     }
 
     fn commit(&mut self) -> Result<(), StoreError> {
-        if let Some(error) = self.doomed.take() {
-            return Err(self.undo(error));
+        if let Some(doom) = self.doomed.take() {
+            return Err(self.undo(doom));
         }
         if !self.in_transaction {
             return match &self.trouble {
@@ -450,13 +469,15 @@ impl Store for Sqlite {
                 _ => Ok(()),
             };
         }
-        let Some(connection) = &self.database else { return Err(self.undo(closed())) };
+        let Some(connection) = &self.database else {
+            return Err(self.undo(Doom { error: closed(), caller: true }));
+        };
         let done = self.ledger.flush(connection).and_then(|()| {
             connection.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([])).map(drop)
         });
         if let Err(error) = done {
             let error = explain(&error, &self.path);
-            return Err(self.undo(error));
+            return Err(self.undo(Doom { error, caller: false }));
         }
         self.in_transaction = false;
         self.unsettled = true;
@@ -525,21 +546,21 @@ impl Store for Sqlite {
 
     fn close(&mut self) -> Result<(), StoreError> {
         if self.in_transaction || self.doomed.is_some() {
-            self.doomed
-                .get_or_insert_with(|| StoreError::Broken(format!("{MISTAKE}closed within a transaction")));
+            let error = StoreError::Broken("the store was closed within a transaction".into());
+            self.doomed.get_or_insert(Doom { error, caller: true });
             let _ = self.commit();
         }
-        self.write(|changes| changes.connection.execute("UPDATE store SET clean = 1", []).map(drop))?;
-        self.commit()?;
-        let Some(connection) = self.database.take() else { return Ok(()) };
+        let marked = self.mark_clean(true);
+        self.closed = true;
+        let Some(connection) = self.database.take() else { return marked };
         // A reader may keep the log from being emptied; then the next start does it.
         let _ = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
-        connection.close().map_err(|(_, error)| explain(&error, &self.path))
+        connection.close().map_err(|(_, error)| explain(&error, &self.path)).and(marked)
     }
 }
 
 fn closed() -> StoreError {
-    StoreError::Broken(format!("{MISTAKE}the store is closed"))
+    StoreError::Broken("the store is closed".into())
 }
 
 /// The real path of a store, so that two names of one file are one store.

@@ -215,4 +215,653 @@ cases! {
         assert_eq!(states(&detail), [State::Received, State::Handled]);
         assert_eq!((detail.row.attempts, detail.row.updated_at), (1, at(1)));
     }
+
+    /// "The newest id ever stored, duplicates and purged messages included; new ids must be greater."
+    fn newest_survives_purging_and_ids_only_grow(stage) {
+        assert_eq!(stage.store.newest(), None);
+        let first = stage.accept(&connection("a"), "one");
+        let last = stage.accept_as(&Incoming::new(connection("a"), "one"), State::Duplicate, None, Some(first));
+        assert_eq!(stage.store.newest(), Some(last));
+        stage.pause();
+        assert_eq!(stage.store.newest(), Some(last));
+        stage.claim(Tried::Never, 1);
+        stage.finish(first);
+        stage.pause();
+        assert_eq!(stage.store.purge(Some(at(10)), at(0), 10).unwrap(), 2);
+        stage.pause();
+        assert_eq!(stage.store.newest(), Some(last), "though it is gone");
+        let incoming = Incoming::new(connection("a"), "again");
+        for id in [first, last] {
+            let row = NewIncoming {
+                id, incoming: &incoming, state: State::Received, reason: None, duplicate_of: None,
+                origin: Origin::Real, at: START,
+            };
+            assert!(stage.store.accept(&row).is_err(), "{id} is not new");
+            // A mistake of the caller costs a store in memory nothing and dooms the transaction of one on disk.
+            let _ = stage.store.commit();
+        }
+        assert_eq!(stage.store.trouble(), None, "no trouble of the disk");
+        stage.accept(&connection("a"), "new");
+        stage.pause();
+    }
+
+    /// What is stored ended at once is counted and found, and delays nobody.
+    fn quarantined_and_duplicate_messages_are_kept_aside(stage) {
+        let bad = Incoming::undecodable(connection("a"), vec![0, 255, 7], "too short");
+        let bad = stage.accept_as(&bad, State::Quarantined, Some("too short"), None);
+        let good = stage.accept(&connection("a"), "one");
+        let again = stage.accept_as(&Incoming::new(connection("a"), "one"), State::Duplicate, None, Some(good));
+        stage.pause();
+        assert_eq!(stage.claim(Tried::Never, 10), [good]);
+        assert_eq!(stage.store.waiting(Direction::In), 1);
+        let detail = stage.detail(bad);
+        assert_eq!(detail.raw, Some(vec![0, 255, 7]));
+        assert_eq!(detail.row.reason.as_deref(), Some("too short"));
+        assert_eq!(detail.history[0].reason.as_deref(), Some("too short"));
+        assert_eq!(detail.history[0].actor, "backend one");
+        assert_eq!(stage.detail(again).row.duplicate_of, Some(good));
+        assert_eq!(stage.detail(again).row.in_response_to, None);
+    }
+
+    /// Whatever text, it comes back as it was.
+    fn texts_are_kept_octet_for_octet(stage) {
+        let texts = ["", "\0", "a\0b", "%s %d", "'; DROP TABLE messages; --", "\u{1F600}\r\n\u{feff}"];
+        let long = "x".repeat(TEXT_LIMIT);
+        for (n, text) in texts.into_iter().chain([&*long]).enumerate() {
+            let identity = format!("{n}\0'\"");
+            let id = stage.accept(&connection(&identity), text);
+            stage.pause();
+            let claimed = stage.store.unfinished(Tried::Never, 1, START).unwrap();
+            assert_eq!(claimed[0].text, text);
+            assert_eq!(&*claimed[0].connection.identity, identity);
+            assert_eq!(stage.detail(id).row.text, text);
+        }
+    }
+
+    /// "Claims up to `limit` received messages, each the first of its lane, oldest first, and counts an attempt for each."
+    fn unfinished_gives_the_first_of_each_connection(stage) {
+        let a1 = stage.accept(&connection("a"), "1");
+        let a2 = stage.accept(&connection("a"), "2");
+        let b1 = stage.accept(&connection("b"), "1");
+        let c1 = stage.accept(&Connection::new("two", "a"), "1");
+        stage.pause();
+        assert_eq!(stage.claim(Tried::Never, 2), [a1, b1]);
+        assert_eq!(stage.claim(Tried::Never, 10), [c1]);
+        assert_eq!(stage.claim(Tried::Never, 10), []);
+        stage.finish(a1);
+        assert_eq!(stage.claim(Tried::Before, 10), []);
+        assert_eq!(stage.claim(Tried::Never, 10), [a2]);
+        stage.finish(a2);
+        assert_eq!(stage.claim(Tried::Never, 10), []);
+        assert_eq!(stage.detail(b1).row.attempts, 1);
+        assert_eq!(stage.detail(b1).history.len(), 1, "an attempt is no change of state");
+    }
+
+    /// "Ends a received message in `ending.state`; its lane moves up. `false`, and nothing happens, when it was not `received`."
+    fn finish_happens_once(stage) {
+        let first = stage.accept(&connection("a"), "1");
+        let second = stage.accept(&connection("a"), "2");
+        stage.pause();
+        stage.claim(Tried::Never, 1);
+        let ending = Ending { state: State::Failed, reason: Some("app echo failed".into()), actor: "app echo".into() };
+        assert!(stage.store.finish(first, &ending, at(5)).unwrap());
+        assert!(!stage.finish(first));
+        let detail = stage.detail(first);
+        assert_eq!((detail.row.state, detail.row.reason.as_deref()), (State::Failed, Some("app echo failed")));
+        assert_eq!(detail.history.len(), 2);
+        assert_eq!(detail.history[1], Entry {
+            at: at(5), state: State::Failed, actor: "app echo".into(), attempt: 1, reason: Some("app echo failed".into()),
+        });
+        let out = stage.queue(&connection("a"), "x");
+        assert!(!stage.finish(out), "not a received message");
+        let unknown = MessageId::from_parts(first.key(), first.tail() + 1);
+        assert!(!stage.finish(unknown), "the random part of an id counts as well");
+        // Ending one that is not the first of its lane leaves the lane in order.
+        let third = stage.accept(&connection("a"), "3");
+        assert!(stage.finish(third));
+        assert_eq!(stage.claim(Tried::Never, 10), [second]);
+        assert!(stage.finish(second));
+        assert_eq!(stage.claim(Tried::Never, 10), []);
+    }
+
+    /// "Gives back a claimed message that was not handled: the attempt does not count. It is `redelivered` when it comes again."
+    fn put_back_takes_the_attempt_back(stage) {
+        let id = stage.accept(&connection("a"), "1");
+        stage.pause();
+        stage.store.put_back(id, START).unwrap();
+        assert_eq!(stage.claim(Tried::Before, 10), [], "it was not claimed");
+        stage.claim(Tried::Never, 10);
+        stage.store.put_back(id, START).unwrap();
+        stage.pause();
+        assert_eq!(stage.claim(Tried::Never, 10), []);
+        let again = stage.store.unfinished(Tried::Before, 10, START).unwrap();
+        assert_eq!((again[0].id, again[0].attempt, again[0].redelivered), (id, 1, true));
+        assert_eq!(stage.claim(Tried::Before, 10), []);
+        assert!(stage.detail(id).row.redelivered);
+        assert!(stage.finish(id));
+        stage.store.put_back(id, START).unwrap();
+        assert_eq!(stage.state(id), State::Handled);
+        assert_eq!(stage.claim(Tried::Before, 10), []);
+    }
+
+    /// "every claimed received message that is not `in_hand` can be claimed again, as `Tried::Before`. Returns the messages in `sending` that are not `in_hand`"
+    fn recover_frees_what_a_process_had(stage) {
+        let ids: Vec<_> = ["a", "b", "c"].map(|name| stage.accept(&connection(name), "in")).into();
+        let out: Vec<_> = ["a", "b"].map(|name| stage.queue(&connection(name), "out")).into();
+        stage.pause();
+        assert_eq!(stage.claim(Tried::Never, 2), ids[..2]);
+        assert_eq!(stage.take("one", 10, START), out);
+        stage.pause();
+        let (mine, sent) = (ids[0], out[0]);
+        let found = stage.store.recover(&|id| id == mine || id == sent, START).unwrap();
+        assert_eq!(found.iter().map(|taken| taken.outgoing.id).collect::<Vec<_>>(), out[1..]);
+        assert_eq!(found[0].outgoing.attempt, 1);
+        stage.store.commit().unwrap();
+        assert_eq!(stage.claim(Tried::Before, 10), ids[1..2]);
+        assert_eq!(stage.claim(Tried::Never, 10), ids[2..]);
+        assert_eq!(stage.detail(ids[1]).row.attempts, 2);
+        assert_eq!(stage.take("one", 10, at(10)), [], "sending stays claimed until it is settled");
+        assert!(stage.settle_at(out[1], State::Uncertain, Some(at(2)), at(1)));
+        assert_eq!(stage.take("one", 10, at(10)), out[1..]);
+    }
+
+    /// "Stores one message to be sent, in the state `row.state`: `queued`, or already ended or held."
+    fn queue_takes_messages_that_are_not_to_be_sent(stage) {
+        let held = stage.queue_as(&connection("a"), "h", |row| (row.state, row.reason) = (State::Held, Some("parked")));
+        let cancelled = stage.queue_as(&connection("a"), "c", |row| (row.state, row.reason) = (State::Cancelled, Some("loop guard")));
+        let failed = stage.queue_as(&connection("a"), "f", |row| row.state = State::Failed);
+        let queued = stage.queue(&connection("a"), "q");
+        stage.pause();
+        assert_eq!(stage.take("one", 10, at(1)), [queued]);
+        assert_eq!(stage.store.waiting(Direction::Out), 1);
+        assert_eq!((stage.state(held), stage.state(cancelled), stage.state(failed)), (State::Held, State::Cancelled, State::Failed));
+        assert_eq!(stage.detail(cancelled).row.reason.as_deref(), Some("loop guard"));
+        assert_eq!(stage.detail(cancelled).history[0].reason.as_deref(), Some("loop guard"));
+        assert_eq!(stage.detail(cancelled).history[0].actor, "app echo");
+    }
+
+    /// "Replies come before single messages, those before bulk; within a priority the earliest due first."
+    fn take_due_keeps_the_turns(stage) {
+        let bulk = stage.queue_as(&connection("a"), "b", |row| row.priority = Priority::Bulk);
+        let later = stage.queue_as(&connection("b"), "s", |row| row.at = at(1));
+        let single = stage.queue(&connection("a"), "s");
+        let reply = stage.queue_as(&connection("a"), "r", |row| row.priority = Priority::Reply);
+        let behind = stage.queue_as(&connection("a"), "r2", |row| row.priority = Priority::Reply);
+        let elsewhere = stage.queue(&Connection::new("two", "a"), "x");
+        stage.pause();
+        assert_eq!(stage.take("nowhere", 10, at(9)), []);
+        assert_eq!(stage.take("one", 2, at(9)), [reply, single]);
+        assert_eq!(stage.take("one", 10, at(9)), [later, bulk]);
+        assert_eq!(stage.take("two", 10, at(9)), [elsewhere]);
+        let detail = stage.detail(reply);
+        assert_eq!((detail.row.state, detail.row.attempts, detail.row.updated_at), (State::Sending, 1, at(9)));
+        assert_eq!((&*detail.history[1].actor, detail.history[1].attempt), ("backend one", 1));
+        stage.settle(reply, State::Sent);
+        assert_eq!(stage.take("one", 10, at(9)), [behind]);
+    }
+
+    /// "A message with a `not_before` stands in no lane: it waits for its own time, delays nobody and is delayed by nobody."
+    fn a_message_with_its_own_time_stands_in_no_lane(stage) {
+        let timed = stage.queue_as(&connection("a"), "t", |row| row.not_before = Some(at(100)));
+        let first = stage.queue(&connection("a"), "1");
+        let second = stage.queue(&connection("a"), "2");
+        stage.pause();
+        assert_eq!(stage.take("one", 10, at(99)), [first]);
+        assert_eq!(stage.store.next_due("one").unwrap(), Some(at(100)));
+        assert_eq!(stage.take("one", 10, at(100)), [timed]);
+        assert_eq!(stage.store.next_due("one").unwrap(), None);
+        stage.settle_at(timed, State::Queued, Some(at(200)), at(100));
+        stage.settle(first, State::Sent);
+        assert_eq!(stage.take("one", 10, at(199)), [second]);
+        assert_eq!(stage.take("one", 10, at(200)), [timed]);
+        stage.settle(timed, State::Held);
+        assert_eq!(stage.take("one", 10, at(900)), []);
+        stage.settle_at(timed, State::Queued, None, at(300));
+        assert_eq!(stage.store.next_due("one").unwrap(), Some(at(300)));
+        assert_eq!(stage.detail(timed).row.not_before, Some(at(100)));
+        assert_eq!(stage.take("one", 10, at(300)), [timed]);
+    }
+
+    /// "going back to `queued` or `uncertain` keeps the place in the lane, blocked until `settlement.due`"
+    fn a_retry_delays_its_own_lane_only(stage) {
+        let first = stage.queue(&connection("a"), "1");
+        let second = stage.queue(&connection("a"), "2");
+        let bulk = stage.queue_as(&connection("a"), "3", |row| row.priority = Priority::Bulk);
+        let other = stage.queue(&connection("b"), "1");
+        stage.pause();
+        assert_eq!(stage.take("one", 1, START), [first]);
+        let failure = Settlement {
+            due: Some(at(60)), reason: Some("CMS 500".into()), ..Settlement::new(State::Queued, "backend one")
+        };
+        assert!(stage.store.settle(first, &failure, at(1)).unwrap());
+        stage.pause();
+        assert_eq!(stage.take("one", 10, at(59)), [other, bulk]);
+        assert_eq!(stage.store.next_due("one").unwrap(), Some(at(60)));
+        assert_eq!(stage.detail(first).row.reason.as_deref(), Some("CMS 500"));
+        assert_eq!(stage.take("one", 10, at(60)), [first]);
+        assert_eq!(stage.detail(first).row.attempts, 2);
+        assert_eq!(stage.detail(first).row.reason, None);
+        stage.settle_at(first, State::Uncertain, Some(at(70)), at(61));
+        assert_eq!(stage.take("one", 10, at(69)), []);
+        let taken = stage.store.take_due("one", 10, at(70)).unwrap();
+        assert_eq!((taken[0].outgoing.id, taken[0].outgoing.attempt, taken[0].uncertain), (first, 3, 1));
+        stage.settle_at(first, State::Sent, None, at(71));
+        assert_eq!(stage.take("one", 10, at(71)), [second]);
+    }
+
+    /// "The attempt does not count (it was not made)."
+    fn an_uncounted_attempt_is_taken_back(stage) {
+        let id = stage.queue(&connection("a"), "1");
+        stage.pause();
+        stage.take("one", 1, START);
+        let untried = Settlement { uncounted: true, due: Some(at(5)), ..Settlement::new(State::Queued, "router") };
+        assert!(stage.store.settle(id, &untried, at(1)).unwrap());
+        assert_eq!(stage.detail(id).row.attempts, 0);
+        assert_eq!(stage.detail(id).history[2].attempt, 1, "the history tells of the first attempt");
+        let taken = stage.store.take_due("one", 1, at(5)).unwrap();
+        assert_eq!((taken[0].outgoing.attempt, taken[0].uncertain), (1, 0));
+    }
+
+    /// "`false`, and nothing but an `Entry` with the news happens, when `State::may_become` forbids the change or there is no such message"
+    fn late_news_is_only_written_down(stage) {
+        let id = stage.queue(&connection("a"), "1");
+        stage.pause();
+        stage.take("one", 1, START);
+        assert!(stage.settle(id, State::Delivered));
+        let late = Settlement { remote_id: Some("r".into()), ..Settlement::new(State::Failed, "backend one") };
+        assert!(!stage.store.settle(id, &late.because("no such subscriber"), at(9)).unwrap());
+        stage.pause();
+        let detail = stage.detail(id);
+        assert_eq!((detail.row.state, detail.row.updated_at, detail.row.remote_id), (State::Delivered, at(1), None));
+        let last = detail.history.last().unwrap();
+        assert_eq!((last.state, last.at, &*last.actor), (State::Delivered, at(9), "backend one"));
+        let reason = last.reason.as_deref().unwrap();
+        assert!(reason.contains("failed") && reason.contains("no such subscriber"), "{reason}");
+        assert_eq!(stage.store.by_remote_id("one", "r").unwrap(), None);
+        let received = stage.accept(&connection("a"), "in");
+        assert!(!stage.settle(received, State::Failed), "not an outgoing message");
+        assert_eq!(stage.detail(received).history.len(), 1);
+        assert!(!stage.settle(MessageId::from_parts(5, 5), State::Failed));
+        let queued = stage.queue(&connection("b"), "2");
+        assert!(!stage.settle(queued, State::Sending), "only take_due makes it so");
+        assert_eq!(stage.take("one", 9, at(1)), [queued]);
+        assert!(stage.settle(queued, State::Sent));
+        assert!(!stage.settle(queued, State::Sent), "twice the same news");
+        assert_eq!(stage.store.waiting(Direction::Out), 0);
+    }
+
+    /// "Appends to the history of a message without changing its state. Unknown ids are ignored."
+    fn notes_change_nothing_else(stage) {
+        let id = stage.queue(&connection("a"), "1");
+        stage.pause();
+        stage.store.note(id, "backend one", "underway", at(3)).unwrap();
+        stage.store.note(MessageId::from_parts(5, 5), "backend one", "underway", at(3)).unwrap();
+        stage.pause();
+        let detail = stage.detail(id);
+        assert_eq!((detail.row.state, detail.row.updated_at), (State::Queued, START));
+        assert_eq!(detail.history[1], Entry {
+            at: at(3), state: State::Queued, actor: "backend one".into(), attempt: 0, reason: Some("underway".into()),
+        });
+    }
+
+    /// "Up to `limit` messages in `queued`, `uncertain` or `held` whose validity has ended by `now`, earliest first, in whatever place of their lane."
+    fn overdue_finds_any_place_of_a_lane(stage) {
+        let until = |seconds| move |row: &mut NewOutgoing<'_>| row.expires_at = at(seconds);
+        let first = stage.queue_as(&connection("a"), "1", until(50));
+        let second = stage.queue_as(&connection("a"), "2", until(20));
+        let third = stage.queue_as(&connection("a"), "3", until(30));
+        let held = stage.queue_as(&connection("a"), "4", |row| (row.expires_at, row.state) = (at(10), State::Held));
+        let sending = stage.queue_as(&connection("b"), "5", until(5));
+        stage.queue_as(&connection("c"), "6", |row| (row.expires_at, row.state) = (at(5), State::Cancelled));
+        stage.pause();
+        assert_eq!(stage.take("one", 9, START), [first, sending]);
+        assert_eq!(stage.store.overdue(at(9), 9).unwrap(), []);
+        assert_eq!(stage.store.overdue(at(30), 9).unwrap(), [held, second, third]);
+        assert_eq!(stage.store.overdue(at(30), 1).unwrap(), [held]);
+        stage.pause();
+        assert_eq!(stage.store.overdue(at(30), 9).unwrap(), [held, second, third], "until they are settled");
+        for id in [held, second] {
+            assert!(stage.settle(id, State::Expired));
+        }
+        assert_eq!(stage.store.overdue(at(30), 9).unwrap(), [third]);
+        stage.settle_at(first, State::Uncertain, Some(at(1)), at(1));
+        assert_eq!(stage.store.overdue(at(60), 9).unwrap(), [third, first]);
+        assert!(stage.settle(first, State::Expired));
+        assert_eq!(stage.take("one", 9, at(1)), [third], "the lane closed up");
+        assert!(stage.settle(third, State::Sent));
+        assert_eq!(stage.store.overdue(at(60), 9).unwrap(), []);
+        assert_eq!(stage.take("one", 9, at(60)), []);
+    }
+
+    /// "the next one moves up when the first ends or is held"; a released message goes back to its place.
+    fn held_delays_nobody_and_returns_to_its_place(stage) {
+        let [first, second, third] = ["1", "2", "3"].map(|text| stage.queue(&connection("a"), text));
+        stage.pause();
+        assert!(stage.settle(first, State::Held), "before anybody took it");
+        assert_eq!(stage.store.waiting(Direction::Out), 2);
+        assert_eq!(stage.take("one", 9, at(1)), [second]);
+        stage.pause();
+        // Released while a later one is under way: first in line after that one.
+        assert!(stage.settle_at(first, State::Queued, None, at(2)));
+        assert_eq!(stage.take("one", 9, at(9)), [], "one at a time");
+        assert_eq!(stage.store.next_due("one").unwrap(), None);
+        stage.settle_at(second, State::Queued, Some(at(500)), at(3));
+        stage.pause();
+        assert_eq!(stage.take("one", 9, at(3)), [first]);
+        stage.settle_at(first, State::Sent, None, at(4));
+        assert_eq!(stage.store.next_due("one").unwrap(), Some(at(500)), "the pause of the second was not forgotten");
+        // Released before a head that nobody has taken: the head steps back, and keeps its pause.
+        stage.pause();
+        assert_eq!(stage.take("one", 9, at(500)), [second]);
+        stage.settle_at(second, State::Held, None, at(501));
+        assert_eq!(stage.store.next_due("one").unwrap(), Some(at(501)));
+        assert!(stage.settle_at(second, State::Queued, Some(at(600)), at(502)));
+        stage.pause();
+        assert_eq!(stage.take("one", 9, at(599)), []);
+        assert_eq!(stage.take("one", 9, at(600)), [second]);
+        stage.settle_at(second, State::Failed, None, at(601));
+        assert_eq!(stage.take("one", 9, at(601)), [third]);
+        stage.settle_at(third, State::Held, None, at(602));
+        assert_eq!(stage.take("one", 9, at(700)), []);
+        assert!(stage.settle_at(third, State::Cancelled, None, at(603)));
+        assert!(!stage.settle_at(third, State::Queued, None, at(604)));
+    }
+
+    /// A head that stepped back for a released message keeps the time of its retry.
+    fn a_displaced_head_keeps_its_pause(stage) {
+        let [first, second] = ["1", "2"].map(|text| stage.queue(&connection("a"), text));
+        stage.settle(first, State::Held);
+        stage.pause();
+        assert_eq!(stage.take("one", 9, at(1)), [second]);
+        stage.settle_at(second, State::Queued, Some(at(100)), at(2));
+        stage.settle_at(first, State::Queued, None, at(3));
+        stage.pause();
+        assert_eq!(stage.take("one", 9, at(200)), [first]);
+        stage.settle_at(first, State::Sent, None, at(4));
+        assert_eq!(stage.take("one", 9, at(99)), []);
+        assert_eq!(stage.store.next_due("one").unwrap(), Some(at(100)));
+        assert_eq!(stage.take("one", 9, at(100)), [second]);
+    }
+
+    /// Cancelling the untaken head, and one in the middle.
+    fn a_person_can_cancel_anywhere(stage) {
+        let [first, second, third] = ["1", "2", "3"].map(|text| stage.queue(&connection("a"), text));
+        stage.pause();
+        assert!(stage.settle(second, State::Cancelled));
+        assert!(stage.settle(first, State::Cancelled));
+        stage.pause();
+        assert_eq!(stage.take("one", 9, at(1)), [third]);
+    }
+
+    /// "The outgoing message that `backend`'s carrier calls `remote_id`; the newest, should there be several."
+    fn remote_ids_may_repeat(stage) {
+        let [first, second] = ["a", "b"].map(|name| stage.queue(&connection(name), "1"));
+        stage.pause();
+        stage.take("one", 9, START);
+        for id in [second, first] {
+            let sent = Settlement { remote_id: Some("17".into()), ..Settlement::new(State::Sent, "backend one") };
+            assert!(stage.store.settle(id, &sent, at(1)).unwrap());
+        }
+        stage.pause();
+        assert_eq!(stage.store.by_remote_id("one", "17").unwrap(), Some(second));
+        assert_eq!(stage.store.by_remote_id("one", "18").unwrap(), None);
+        assert_eq!(stage.store.by_remote_id("nowhere", "17").unwrap(), None);
+    }
+
+    /// "Remembers a redelivery or idempotency key. An older memory under the same key is replaced."
+    fn keys_are_remembered_until_they_are_old(stage) {
+        let id = stage.accept(&connection("a"), "1");
+        let [old, new] = [1, 50].map(|seconds| Remembered { id, digest: vec![seconds as u8, 0], at: at(seconds) });
+        stage.store.remember("sim 1", "k", &old).unwrap();
+        stage.store.remember("sim 2", "k", &old).unwrap();
+        stage.pause();
+        assert_eq!(stage.store.recall("sim 1", "k").unwrap(), Some(old.clone()));
+        assert_eq!(stage.store.recall("sim 1", "other").unwrap(), None);
+        assert_eq!(stage.store.recall("sim 3", "k").unwrap(), None);
+        stage.store.remember("sim 1", "k", &new).unwrap();
+        stage.pause();
+        assert_eq!(stage.store.recall("sim 1", "k").unwrap(), Some(new.clone()));
+        assert_eq!(stage.store.purge(None, at(50), 10).unwrap(), 0);
+        stage.pause();
+        assert_eq!(stage.store.recall("sim 1", "k").unwrap(), Some(new));
+        assert_eq!(stage.store.recall("sim 2", "k").unwrap(), None, "older than the limit");
+    }
+
+    /// Contacts: register, language, several connections of one person.
+    fn contacts_follow_their_connections(stage) {
+        let [phone, mail] = [connection("1"), Connection::new("mail", "a@b")];
+        stage.store.change_contact(&phone, &ContactChange::Language("fr".into()), START).unwrap();
+        assert_eq!(stage.store.contact(&phone).unwrap(), None, "nobody is known");
+        let register = |name: &str| ContactChange::Register { name: name.into(), language: "en".into() };
+        stage.store.change_contact(&phone, &register("Ann"), START).unwrap();
+        stage.pause();
+        let ann = stage.store.contact(&phone).unwrap().unwrap();
+        assert_eq!((&*ann.name, &*ann.language), ("Ann", "en"));
+        stage.store.change_contact(&mail, &ContactChange::Join(ann.id), START).unwrap();
+        stage.store.change_contact(&mail, &ContactChange::Join(ann.id + 99), START).unwrap();
+        stage.store.change_contact(&mail, &ContactChange::Language("de".into()), START).unwrap();
+        stage.pause();
+        assert_eq!(stage.store.contact(&phone).unwrap().unwrap().language, "de");
+        assert_eq!(stage.store.contact(&mail).unwrap().unwrap().id, ann.id);
+        stage.store.change_contact(&phone, &register("Bob"), START).unwrap();
+        stage.accept(&phone, "hi");
+        stage.accept(&connection("2"), "hi");
+        stage.pause();
+        let claimed = stage.store.unfinished(Tried::Never, 9, START).unwrap();
+        assert_eq!(claimed[0].contact.as_ref().unwrap().name, "Bob");
+        assert_eq!(claimed[1].contact, None);
+        assert_eq!(stage.store.contact(&mail).unwrap().unwrap().name, "Ann");
+    }
+
+    /// "Moves everything that waits along with a step of the wall clock"
+    fn p14_clock_shift_moves_all_that_waits(stage) {
+        let plain = stage.queue(&connection("a"), "1");
+        let behind = stage.queue(&connection("a"), "2");
+        let timed = stage.queue_as(&connection("a"), "3", |row| row.not_before = Some(at(100)));
+        let held = stage.queue_as(&connection("a"), "4", |row| row.state = State::Held);
+        let ended = stage.queue_as(&connection("a"), "5", |row| row.state = State::Cancelled);
+        let endless = stage.queue_as(&connection("b"), "6", |row| {
+            (row.not_before, row.expires_at) = (Some(Timestamp(i64::MAX)), Timestamp(i64::MAX));
+        });
+        let received = stage.accept(&connection("z"), "in");
+        stage.pause();
+        stage.take("one", 1, START);
+        stage.settle_at(plain, State::Queued, Some(at(10)), at(1));
+        stage.store.shift(Duration::from_secs(1_000)).unwrap();
+        stage.pause();
+        assert_eq!(stage.store.overdue(at(1_999), 9).unwrap(), []);
+        assert_eq!(stage.store.overdue(at(2_000), 9).unwrap(), [plain, behind, timed, held]);
+        assert_eq!(stage.store.next_due("one").unwrap(), Some(at(1_010)));
+        assert_eq!(stage.take("one", 9, at(1_010)), [plain]);
+        assert_eq!(stage.take("one", 9, at(1_100)), [timed]);
+        let row = stage.detail(timed).row;
+        assert_eq!((row.not_before, row.expires_at), (Some(at(1_100)), Some(at(2_000))));
+        assert_eq!(stage.detail(ended).row.expires_at, Some(at(1_000)));
+        assert!(stage.detail(endless).row.expires_at > Some(at(1_000_000)));
+        assert_eq!(stage.claim(Tried::Never, 9), [received]);
+    }
+
+    /// "Deletes up to `limit` ended messages last changed before `before`, with their histories"
+    fn purge_takes_only_what_has_ended(stage) {
+        let ended: Vec<_> = (0..3).map(|_| {
+            let id = stage.accept(&connection("a"), "1");
+            stage.claim(Tried::Never, 1);
+            stage.finish(id);
+            id
+        }).collect();
+        let open = stage.accept(&connection("a"), "2");
+        let held = stage.queue_as(&connection("b"), "3", |row| row.state = State::Held);
+        let recent = stage.queue_as(&connection("b"), "4", |row| (row.state, row.at) = (State::Failed, at(50)));
+        stage.pause();
+        assert_eq!(stage.store.purge(None, at(0), 9).unwrap(), 0);
+        assert_eq!(stage.store.purge(Some(at(1)), at(0), 9).unwrap(), 0, "before, not at");
+        assert_eq!(stage.store.purge(Some(at(50)), at(0), 2).unwrap(), 2);
+        stage.pause();
+        assert_eq!(stage.store.purge(Some(at(50)), at(0), 2).unwrap(), 1);
+        stage.pause();
+        assert_eq!(stage.store.purge(Some(at(50)), at(0), 2).unwrap(), 0);
+        assert_eq!(stage.list(&Query::default()), [recent, held, open]);
+        assert!(stage.store.reader().unwrap().message(ended[0]).unwrap().is_none());
+        let again = stage.queue(&connection("a"), "5");
+        assert_eq!(stage.take("one", 9, at(60)), [again], "its connection lives on");
+    }
+
+    /// "which sees what is committed"
+    fn a_reader_sees_what_is_committed(stage) {
+        let first = stage.accept(&connection("a"), "1");
+        stage.pause();
+        let mut reader = stage.store.reader().unwrap();
+        let second = stage.accept(&connection("b"), "2");
+        stage.claim(Tried::Never, 1);
+        stage.finish(first);
+        assert!(reader.message(second).unwrap().is_none());
+        let seen = reader.message(first).unwrap().unwrap();
+        assert_eq!((seen.row.state, seen.row.attempts), (State::Received, 0));
+        assert_eq!(reader.tally().unwrap().iter().map(|count| count.count).sum::<u64>(), 1);
+        stage.store.commit().unwrap();
+        assert!(reader.message(second).unwrap().is_some());
+        assert_eq!(reader.message(first).unwrap().unwrap().row.state, State::Handled);
+        assert!(reader.message(MessageId::from_parts(first.key(), first.tail() ^ 1)).unwrap().is_none());
+    }
+
+    /// Pages: filters, both orders, exclusive cursors, clamped limits.
+    fn pages_walk_through_everything_once(stage) {
+        let mut all = Vec::new();
+        for n in 0..40 {
+            let who = Connection::new(["one", "two"][n % 2], ["a", "b", "c"][n % 3]);
+            let id = if n % 4 == 0 { stage.queue(&who, "out") } else { stage.accept(&who, "in") };
+            all.push((id, who, n % 4 == 0));
+        }
+        let failed = all[4].0;
+        assert!(stage.settle(failed, State::Failed));
+        for query in [
+            Query::default(),
+            Query { identity: Some("a".into()), ..Query::default() },
+            Query { backend: Some("two".into()), ..Query::default() },
+            Query { backend: Some("one".into()), identity: Some("c".into()), ..Query::default() },
+            Query { direction: Some(Direction::Out), ..Query::default() },
+            Query { direction: Some(Direction::In), identity: Some("b".into()), ..Query::default() },
+            Query { state: Some(State::Queued), ..Query::default() },
+            Query { state: Some(State::Failed), ..Query::default() },
+            Query { state: Some(State::Failed), direction: Some(Direction::In), ..Query::default() },
+            Query { state: Some(State::Sent), backend: Some("one".into()), ..Query::default() },
+            Query { state: Some(State::Queued), identity: Some("a".into()), ..Query::default() },
+            Query { backend: Some("nowhere".into()), ..Query::default() },
+            Query { identity: Some("nobody".into()), ..Query::default() },
+        ] {
+            for ascending in [false, true] {
+                let mut expected: Vec<_> = all.iter().filter(|(id, who, out)| {
+                    let state = match (out, *id == failed) {
+                        (true, true) => State::Failed,
+                        (true, false) => State::Queued,
+                        _ => State::Received,
+                    };
+                    query.identity.as_deref().is_none_or(|wanted| wanted == &*who.identity)
+                        && query.backend.as_deref().is_none_or(|wanted| wanted == &*who.backend)
+                        && query.direction.is_none_or(|wanted| (wanted == Direction::Out) == *out)
+                        && query.state.is_none_or(|wanted| wanted == state)
+                }).map(|(id, ..)| *id).collect();
+                if !ascending {
+                    expected.reverse();
+                }
+                for limit in [1, 3, 7, 1_000, usize::MAX] {
+                    let mut query = Query { ascending, limit, ..query.clone() };
+                    let mut found = Vec::new();
+                    stage.store.commit().unwrap();
+                    let mut reader = stage.store.reader().unwrap();
+                    loop {
+                        let page = reader.messages(&query).unwrap();
+                        assert!(page.messages.len() <= limit.min(1_000));
+                        found.extend(page.messages.iter().map(|row| row.id));
+                        query.after = page.next;
+                        if page.next.is_none() {
+                            break;
+                        }
+                        assert_eq!(page.next, found.last().copied(), "{query:?}");
+                    }
+                    assert_eq!(found, expected, "{query:?}");
+                }
+            }
+        }
+        let nothing = Query { limit: 0, ..Query::default() };
+        assert_eq!(stage.list(&nothing).len(), 1, "a limit is at least 1");
+    }
+
+    /// "every accepted message is counted exactly once"
+    fn p17_conservation(stage) {
+        let a = stage.accept(&connection("a"), "1");
+        stage.accept(&connection("b"), "2");
+        stage.accept_as(&Incoming::new(connection("b"), "2"), State::Duplicate, None, Some(a));
+        let out = stage.queue(&Connection::new("two", "x"), "3");
+        stage.queue_as(&connection("y"), "4", |row| row.state = State::Held);
+        stage.pause();
+        stage.claim(Tried::Never, 1);
+        stage.finish(a);
+        stage.take("two", 1, START);
+        stage.pause();
+        assert_eq!(stage.store.waiting(Direction::In), 1);
+        assert_eq!(stage.store.waiting(Direction::Out), 1);
+        stage.settle(out, State::Sent);
+        stage.pause();
+        let mut reader = stage.store.reader().unwrap();
+        let count = |backend: &str, direction, state| Count { backend: backend.into(), direction, state, count: 1 };
+        let mut expected = vec![
+            count("one", Direction::In, State::Handled),
+            count("one", Direction::In, State::Received),
+            count("one", Direction::In, State::Duplicate),
+            count("two", Direction::Out, State::Sent),
+            count("one", Direction::Out, State::Held),
+        ];
+        expected.sort();
+        assert_eq!(reader.tally().unwrap(), expected);
+        assert_eq!(reader.recount().unwrap(), expected);
+        stage.store.purge(Some(at(900)), at(0), 9).unwrap();
+        stage.pause();
+        assert_eq!(reader.tally().unwrap().len(), 2);
+        assert_eq!(reader.recount().unwrap(), reader.tally().unwrap());
+        assert_eq!(stage.store.waiting(Direction::In), 1);
+        assert_eq!(stage.store.waiting(Direction::Out), 0);
+    }
+
+    /// "The creation time of the oldest open outgoing message of a backend."
+    fn oldest_waiting_tells_of_a_backlog(stage) {
+        let [first, second] = [7, 8].map(|seconds| stage.queue_as(&connection("a"), "1", |row| row.at = at(seconds)));
+        stage.queue_as(&Connection::new("two", "b"), "1", |row| row.at = at(3));
+        stage.accept(&connection("a"), "in");
+        stage.pause();
+        let mut reader = stage.store.reader().unwrap();
+        assert_eq!(reader.oldest_waiting("one").unwrap(), Some(at(7)));
+        stage.take("one", 1, at(9));
+        stage.pause();
+        assert_eq!(reader.oldest_waiting("one").unwrap(), Some(at(7)));
+        stage.settle(first, State::Sent);
+        stage.pause();
+        assert_eq!(reader.oldest_waiting("one").unwrap(), Some(at(8)));
+        stage.settle(second, State::Held);
+        stage.pause();
+        assert_eq!(reader.oldest_waiting("one").unwrap(), None);
+        assert_eq!(reader.oldest_waiting("nowhere").unwrap(), None);
+    }
+
+    /// "However long one lane is, finding what other lanes have to do takes no longer."
+    fn twenty_thousand_behind_one_blocked_connection_delay_nobody(stage) {
+        let blocked = connection("blocked");
+        let ids: Vec<_> = (0..20_000).map(|_| stage.queue(&blocked, "x")).collect();
+        let received: Vec<_> = (0..20_000).map(|_| stage.accept(&blocked, "x")).collect();
+        stage.pause();
+        assert_eq!(stage.take("one", 10, START), [ids[0]]);
+        assert_eq!(stage.claim(Tried::Never, 10), [received[0]]);
+        let other = stage.queue(&connection("other"), "y");
+        let from_other = stage.accept(&connection("other"), "y");
+        stage.pause();
+        assert_eq!(stage.take("one", 10, START), [other]);
+        if stage.file.is_none() {
+            assert_eq!(stage.claim(Tried::Never, 10), [from_other]);
+        } else {
+            stage.store.recover(&|_| false, START).unwrap();
+            assert_eq!(stage.claim(Tried::Before, 10), [received[0]]);
+            assert_eq!(stage.claim(Tried::Never, 10), [from_other]);
+        }
+        assert_eq!(stage.store.waiting(Direction::Out), 20_001);
+    }
 }

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io;
 use std::net::IpAddr;
+use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -59,6 +60,8 @@ pub(super) struct EventLoop<'site> {
     tickets: u64,
     pub(super) accept_ready: bool,
     pub(super) accept_paused: Option<Instant>,
+    /// A descriptor held in reserve, see `keep_spare`.
+    pub(super) spare: Option<OwnedFd>,
     /// A pause has been logged and no newcomer has been taken since.
     pub(super) accept_complained: bool,
     pub(super) heartbeat: Option<Instant>,
@@ -107,6 +110,7 @@ impl<'site> EventLoop<'site> {
             // Clients may have connected before the loop began.
             accept_ready: true,
             accept_paused: None,
+            spare: None,
             accept_complained: false,
             heartbeat: None,
             stopping: None,
@@ -405,6 +409,8 @@ impl<'site> EventLoop<'site> {
         if let Some(mut listener) = self.listener.take() {
             let _ = self.poll.registry().deregister(listener.source());
         }
+        // It is a second descriptor of the listener, which would go on listening.
+        self.spare = None;
         for slot in 0..self.slots.len() {
             let Some(connection) = self.slots[slot].take() else { continue };
             match &connection.phase {

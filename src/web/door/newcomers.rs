@@ -6,6 +6,7 @@
 
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::os::fd::AsFd;
 use std::sync::atomic::Ordering::Relaxed;
 
 use mio::{Interest, Token};
@@ -34,7 +35,7 @@ impl EventLoop<'_> {
             return;
         }
         self.accept_paused = None;
-        let mut made_room = false;
+        self.keep_spare();
         for _ in 0..ACCEPT_BUDGET {
             if !self.accept_ready || !self.can_admit() {
                 return;
@@ -42,18 +43,19 @@ impl EventLoop<'_> {
             let Some(listener) = &self.listener else { return };
             match listener.accept() {
                 Ok((socket, peer)) => {
-                    made_room = false;
                     self.accept_complained = false;
+                    self.keep_spare();
+                    // This newcomer came in by the last descriptor: whoever has waited longest gives its own for it.
+                    if self.spare.is_none() && self.evict_one(None) {
+                        self.keep_spare();
+                    }
                     self.admit(socket, peer);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.accept_ready = false,
                 Err(error) if concerns_one_newcomer(&error) => count(&self.shared.figures.accept_failures),
                 Err(error) => {
                     count(&self.shared.figures.accept_failures);
-                    // With no descriptor left, the newcomer gets that of whoever has waited longest, as at the limit of
-                    // connections. If that does not help, others in this process need it more.
-                    if is_out_of_descriptors(&error) && !made_room && self.evict_one(None) {
-                        made_room = true;
+                    if is_out_of_descriptors(&error) && self.spare.take().is_some() {
                         continue;
                     }
                     if !std::mem::replace(&mut self.accept_complained, true) {
@@ -66,6 +68,16 @@ impl EventLoop<'_> {
                     return;
                 }
             }
+        }
+    }
+
+    /// Holds one descriptor in reserve. Without a free descriptor accept fails even when nobody waits; giving up the
+    /// reserve shows whether somebody does, before anybody is closed for it.
+    fn keep_spare(&mut self) {
+        if self.spare.is_none() {
+            // A second descriptor of the listener: it needs no file, and goes when the listener goes.
+            self.spare =
+                self.listener.as_ref().and_then(|listener| listener.as_fd().try_clone_to_owned().ok());
         }
     }
 

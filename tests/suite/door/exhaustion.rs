@@ -63,6 +63,9 @@ fn the_process_with_few_descriptors() {
     let door = TestDoor::open(Limits::default());
     println!("door at {}", door.address);
     for line in std::io::stdin().lines().map_while(Result::ok) {
+        if line == "check that descriptors ran out" {
+            assert!(door.handle.stats().accept_failures > 0);
+        }
         let count = line.strip_prefix("answer ").and_then(|count| count.parse().ok()).unwrap_or(0);
         for _ in 0..count {
             door.held.recv().unwrap().send(Response::text(200, "held"));
@@ -86,7 +89,7 @@ fn four_hundred_idle_connections_hinder_nobody() {
 
 #[test]
 fn idle_connections_make_room_when_descriptors_run_out() {
-    let process = Process::start(64);
+    let mut process = Process::start(64);
     for _ in 0..3 {
         let idle: Vec<_> = (0..200).map(|_| TcpStream::connect(process.address).unwrap()).collect();
         for _ in 0..5 {
@@ -95,6 +98,7 @@ fn idle_connections_make_room_when_descriptors_run_out() {
         drop(idle);
         assert_eq!(Client::connect(process.address).get("/saw").status, 200);
     }
+    process.order("check that descriptors ran out");
     process.finish();
 }
 
@@ -117,5 +121,6 @@ fn accepting_pauses_without_descriptors_and_recovers() {
         }
         assert_eq!(Client::connect(process.address).get("/saw").status, 200);
     }
+    process.order("check that descriptors ran out");
     process.finish();
 }
