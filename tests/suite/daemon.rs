@@ -171,7 +171,15 @@ impl Daemon {
     }
 
     /// Starts a router by this command.
-    pub fn start_as(folder: TempDir, mut command: Command) -> Daemon {
+    pub fn start_as(folder: TempDir, command: Command) -> Daemon {
+        match Daemon::try_start_as(folder, command) {
+            Ok(daemon) => daemon,
+            Err(ended) => panic!("the router ended with {} at its start:\n{}", ended.code, ended.log),
+        }
+    }
+
+    /// The same where the router may end before it accepts anything; `Err` is how it ended.
+    pub fn try_start_as(folder: TempDir, mut command: Command) -> Result<Daemon, Ended> {
         let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().expect("it starts");
         let stderr = child.stderr.take().expect("a pipe");
         let log = Shared::default();
@@ -179,13 +187,15 @@ impl Daemon {
         let listener = std::thread::spawn(move || listen(stderr, &written));
         let address = String::new();
         let mut daemon = Daemon { child, address, folder: Some(folder), log, listener: Some(listener) };
-        daemon.wait_for_line("The router runs with");
+        if daemon.next_line("The router runs with").is_none() {
+            return Err(daemon.ends());
+        }
         daemon.address = {
             let log = daemon.log.0.lock().unwrap_or_else(PoisonError::into_inner);
             let address = log.lines.iter().find_map(|line| line.strip_prefix("Message Tester: http://"));
             address.unwrap_or_default().trim_end_matches("/httptester/").to_string()
         };
-        daemon
+        Ok(daemon)
     }
 
     /// Its folder.
@@ -285,6 +295,12 @@ impl Daemon {
     /// Waits for the next log line with this in it, and returns it. Lines before it count as read.
     #[track_caller]
     pub fn wait_for_line(&self, part: &str) -> String {
+        self.next_line(part).unwrap_or_else(|| panic!("it ended without {part:?}:\n{}", self.log()))
+    }
+
+    /// The same for a router that may end before; `None` then.
+    #[track_caller]
+    pub fn next_line(&self, part: &str) -> Option<String> {
         let (log, news) = &*self.log;
         let deadline = Instant::now() + PATIENCE;
         let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
@@ -292,11 +308,14 @@ impl Daemon {
             while let Some(line) = log.lines.get(log.read).cloned() {
                 log.read += 1;
                 if line.contains(part) {
-                    return line;
+                    return Some(line);
                 }
             }
+            if log.ended {
+                return None;
+            }
             let left = deadline.saturating_duration_since(Instant::now());
-            assert!(!log.ended && !left.is_zero(), "no line with {part:?} in:\n{}", log.lines.join("\n"));
+            assert!(!left.is_zero(), "no line with {part:?} in:\n{}", log.lines.join("\n"));
             log = news.wait_timeout(log, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }

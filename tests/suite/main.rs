@@ -2,7 +2,11 @@
 
 mod apps;
 mod cli;
+mod crash;
 mod daemon;
 mod door;
+mod faults;
+mod power_cut;
+mod rig;
 mod settings;
 mod store;
