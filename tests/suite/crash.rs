@@ -43,11 +43,14 @@ fn p1_no_loss_p3_p4_p5_p6_when_killed_at_random_under_load() {
     demand_after(home, &acknowledged, gone);
 }
 
+/// How many messages the scripted conversation has.
+const EXCHANGES: usize = 12;
+
 /// One scripted conversation, up to a clean stop, with a router that may die at any moment of it. Returns what was acknowledged.
 fn converse(daemon: &Daemon) -> Acknowledged {
     let mut acknowledged = Acknowledged::new();
     let Ok(mut client) = Client::new(&daemon.address) else { return acknowledged };
-    for number in 0..4 {
+    for number in 0..EXCHANGES {
         let text = format!("echo say-{number}");
         match client.post("well", "+1", &text) {
             Ok((200, _)) => acknowledged.entry("+1".to_string()).or_default().push(text),
@@ -116,7 +119,7 @@ fn p1_p5_when_killed_at_every_sync() {
         }
     });
     let total = total.into_inner();
-    assert!(total > 16, "a conversation of four messages has more than {total} syncs: are they still there?");
+    assert!(total > 2 * EXCHANGES, "only {total} syncs: was anything synced before it was acknowledged?");
 }
 
 #[test]
@@ -164,7 +167,7 @@ fn p16_stop_under_load_loses_nothing_and_leaves_nothing_uncertain() {
 #[test]
 fn p16_stop_at_once_by_a_second_signal_loses_nothing() {
     let load = Load::new(8);
-    let daemon = start_rig(folder(SETTINGS));
+    let daemon = start_rig(folder(&SETTINGS.replace("watchdog = \"1 s\"", "")));
     load.go_to(&daemon);
     // A send that takes long keeps the first signal from being enough.
     let mut client = Client::new(&daemon.address).expect("it listens");
