@@ -44,6 +44,8 @@ pub trait Store: Send {
     /// Claims up to `limit` received messages, each the first of its lane, oldest first, and counts an attempt
     /// for each. [`Tried::Never`] returns those that no app has seen; [`Tried::Before`] those that were claimed
     /// by a process that ended, or put back, and sets `redelivered` on them.
+    /// Of these the least tried come first: in a reboot loop the same innocent message is not tried again and
+    /// again until it counts as poison. A store that cannot outlive its process may keep to the age.
     fn unfinished(
         &mut self,
         tried: Tried,

@@ -1,7 +1,13 @@
 //! Every integration test, in one binary: one module for each room or promise.
 
 mod apps;
+mod cli;
+mod crash;
+mod daemon;
 mod door;
+mod faults;
+mod power_cut;
+mod rig;
 mod settings;
 mod store;
 mod store_model;

@@ -457,14 +457,16 @@ pub(super) fn claimable(
     tried: Tried,
     limit: usize,
 ) -> Result<Vec<Unfinished>> {
-    let mut statement = connection.prepare_cached(
+    let before = tried == Tried::Before;
+    // At most as many were tried before as one process had in hand, so sorting them is cheap.
+    let order = if before { "m.attempts, m.key" } else { "m.key" };
+    let mut statement = connection.prepare_cached(&format!(
         "SELECT m.key, m.tail, m.connection, m.text, m.created_at, m.source_time, m.attempts, m.redelivered, m.origin, \
              k.id, k.name, k.language \
          FROM messages m INDEXED BY messages_by_due \
          JOIN connections c ON c.id = m.connection LEFT JOIN contacts k ON k.id = c.contact \
-         WHERE m.turn = ?1 AND m.due = 0 ORDER BY m.key LIMIT ?2",
-    )?;
-    let before = tried == Tried::Before;
+         WHERE m.turn = ?1 AND m.due = 0 ORDER BY {order} LIMIT ?2",
+    ))?;
     let mut rows = statement.query((before, rows_of(limit)))?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
