@@ -3,4 +3,5 @@
 mod apps;
 mod door;
 mod settings;
+mod router;
 mod store;
