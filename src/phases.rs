@@ -239,7 +239,7 @@ impl Run {
                 Phase::Fallback => slot.app.fallback(message),
                 Phase::Cleanup => slot.app.cleanup(message),
             });
-            if flow == Ok(Flow::Later) {
+            if flow == Ok(Flow::Later) && self.message.drafts.len() <= DRAFT_LIMIT {
                 // What it said before it asked for time is kept; what it says later comes behind.
                 self.makers.resize(self.message.drafts.len(), self.app);
                 self.changes = self.message.changes.len();

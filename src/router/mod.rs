@@ -72,7 +72,7 @@ pub struct Router {
     doomed: Option<StoreError>,
     /// Why nothing is accepted at the moment.
     trouble: Option<StoreError>,
-    /// What an earlier process left behind has been taken over, and that is on disk.
+    /// What an earlier process left behind has been taken over.
     started: bool,
     /// The store must be asked what really is on disk before it is used again.
     recover: bool,
@@ -178,7 +178,8 @@ impl Router {
 
     /// Takes other apps from now on, started by the caller, and gives back the old ones. What the old ones owe counts as not answered.
     pub fn set_apps(&mut self, apps: Apps, now: Timestamp) -> Apps {
-        for id in self.pending.keys().copied().collect::<Vec<_>>() {
+        // A message that is given up by one app may go on to another old one that asks for time, too.
+        while let Some(&id) = self.pending.keys().next() {
             self.give_up(id, "was replaced before it answered", now);
         }
         std::mem::replace(&mut self.apps, apps)
@@ -361,8 +362,10 @@ impl Router {
         let committed = self.store.commit();
         match self.doomed.take().map_or(committed, Err) {
             Ok(()) => {
-                self.started |= !self.recover;
-                self.outcomes.clear();
+                if !self.recover {
+                    // While the store has to be asked again, what was decided since is not written yet.
+                    self.outcomes.clear();
+                }
                 self.ready.append(&mut self.claimed);
                 Ok(std::mem::take(&mut self.taken))
             }
@@ -388,15 +391,19 @@ impl Router {
 
     /// When `step` should be called next, even if nothing happens before. `None`: only when something happens.
     pub fn wake_at(&mut self, now: Timestamp) -> Option<Timestamp> {
-        if !self.ready.is_empty() && !self.recover {
+        if self.trouble.is_some() || self.recover {
+            // Before that nothing else can be done either, not even what is overdue.
+            return Some(self.cure_at);
+        }
+        if !self.ready.is_empty() {
             return Some(now);
         }
-        let mut wake = if self.trouble.is_some() || self.recover { Some(self.cure_at) } else { None };
+        let mut wake = None;
         let mut earlier = |at: Timestamp| wake = Some(wake.map_or(at, |wake: Timestamp| wake.min(at)));
         for pending in self.pending.values() {
             earlier(pending.deadline);
         }
-        if self.trouble.is_none() && !self.stopping {
+        if !self.stopping {
             if (self.unclaimed || self.suspects) && self.pending.len() < self.policy.max_pending {
                 earlier(now);
             }
@@ -407,7 +414,7 @@ impl Router {
                     delivery::NextDue::Never => {}
                 }
             }
-            if self.store.waiting(Direction::Out) > 0 {
+            if !self.clock_behind && self.store.waiting(Direction::Out) > 0 {
                 earlier(self.sweep_at);
             }
         }
@@ -519,6 +526,8 @@ impl Router {
             for taken in stranded {
                 self.settle_stranded(taken, now);
             }
+            // What an earlier process left in hand is among the decisions now; whatever is stranded from here on is our own.
+            self.started = true;
             if self.doomed.is_some() {
                 self.recover = true;
                 return false;
@@ -709,7 +718,8 @@ impl Router {
             }
         }
         if self.unclaimed {
-            let limit = self.policy.batch;
+            // Each of them may ask for time, and none is to be refused it.
+            let limit = self.policy.batch.min(self.policy.max_pending - self.pending.len());
             let claimed = self.store.unfinished(Tried::Never, limit, now);
             if let Ok(mut claimed) = self.written(claimed) {
                 self.unclaimed = claimed.len() >= limit;

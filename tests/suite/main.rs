@@ -9,6 +9,7 @@ mod faults;
 mod power_cut;
 mod rig;
 mod settings;
+mod router;
 mod store;
 mod store_model;
 mod store_speed;

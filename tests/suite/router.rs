@@ -1,0 +1,25 @@
+//! The router alone: no thread, no sleep, a clock in the hand. Each case runs over the store in memory and over SQLite.
+//!
+//! - `intake`: what is accepted, refused, known already; what apps see of it and in which order;
+//! - `later`: apps that answer later;
+//! - `sending`: windows, retries, doubt, reports, validity, appointments;
+//! - `restart`: a router that ends in the middle and the one that follows it;
+//! - `failing`: a store that fails at every single call, and heals;
+//! - `model`: random histories against a ledger outside the router.
+
+/// Makes one test for each case and each kind of store.
+macro_rules! cases {
+    ($($(#[$doc:meta])* fn $name:ident($stage:ident) $body:block)*) => {
+        $($(#[$doc])* fn $name($stage: &mut crate::router::stage::Stage) $body)*
+        mod memory { $(#[test] fn $name() { super::$name(&mut crate::router::stage::Stage::memory()) })* }
+        mod sqlite { $(#[test] fn $name() { super::$name(&mut crate::router::stage::Stage::sqlite()) })* }
+    };
+}
+
+mod failing;
+mod intake;
+mod later;
+mod model;
+mod restart;
+mod sending;
+mod stage;

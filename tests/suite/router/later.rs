@@ -1,0 +1,97 @@
+//! Apps that answer later: others go on, one connection waits, and time ends every patience.
+
+use super::stage::*;
+use rapidsms::apps::LateAnswer;
+use rapidsms::message::*;
+use rapidsms::phases::Apps;
+use rapidsms::router::Policy;
+
+cases! {
+    /// P6, P7: who waits for an answer delays only themselves.
+    fn p7_one_slow_answer_delays_one_connection(stage) {
+        let slow = stage.says("tnm", "+1", "later");
+        let behind = stage.says("tnm", "+1", "echo behind");
+        stage.says("tnm", "+2", "echo other");
+        assert_eq!(texts(&stage.flows()), ["other"]);
+        assert_eq!(stage.pending(), 1);
+        assert_eq!((stage.state(slow), stage.state(behind)), (State::Received, State::Received));
+        let now = stage.now;
+        assert_eq!(stage.wake_at(now), Some(now + seconds(10)), "only its time-out is left to wait for");
+        stage.answers(slow, "obedient", "at last");
+        assert_eq!(texts(&stage.flows()), ["at last", "behind"]);
+        assert_eq!(stage.pending(), 0);
+        assert_eq!(stage.state(slow), State::Handled);
+    }
+
+    fn an_answer_that_never_comes(stage) {
+        let slow = stage.says("zain", "+1", "later");
+        let behind = stage.says("zain", "+1", "echo behind");
+        stage.turns();
+        assert_eq!(stage.wait(seconds(9)).turns(), []);
+        assert_eq!(texts(&stage.wait(seconds(1)).turns()), ["behind"]);
+        assert_eq!(stage.state(slow), State::Failed);
+        assert_eq!(stage.reason(slow), "app obedient timed out (phase handle)");
+        assert_eq!(stage.state(behind), State::Handled);
+        stage.answers(slow, "obedient", "too late");
+        stage.turns();
+        assert_eq!((stage.counters().late_answers, stage.counters().app_failures), (1, 1));
+        assert_eq!(stage.rows(Direction::Out).len(), 1, "a late answer is dropped");
+    }
+
+    fn answers_that_nobody_waits_for(stage) {
+        let slow = stage.says("zain", "+1", "later");
+        stage.answers(slow, "obedient", "before it was asked");
+        stage.turns();
+        stage.answers(slow, "somebody else", "not mine");
+        assert_eq!(stage.pending(), 1);
+        stage.answers(slow, "obedient", "mine");
+        stage.answers(slow, "obedient", "mine again");
+        assert_eq!(texts(&stage.flows()), ["mine"]);
+        assert_eq!(stage.counters().late_answers, 3);
+    }
+
+    fn an_answer_can_be_a_failure(stage) {
+        let slow = stage.says("zain", "+1", "later");
+        stage.turns();
+        let now = stage.now;
+        let answer = LateAnswer {
+            done: true,
+            replies: vec!["nobody sees this".into()],
+            error: Some("failed: exit code 1".into()),
+            ..LateAnswer::default()
+        };
+        stage.answer(slow, "obedient", answer, now);
+        assert_eq!(stage.flows(), []);
+        assert_eq!((stage.state(slow), stage.reason(slow).as_str()), (State::Failed, "app obedient failed: exit code 1 (phase handle)"));
+    }
+
+    /// The number of answers owed is bounded; beyond it messages stay where they are safe, and nobody fails for it.
+    fn not_everybody_may_wait(stage) {
+        stage.set_policy(Policy { max_pending: 2, ..Policy::default() });
+        let ids: Vec<_> = (0..5).map(|n| stage.says("tnm", &format!("+{n}"), "later")).collect();
+        stage.turns();
+        assert_eq!(stage.pending(), 2);
+        for (n, &id) in ids.iter().enumerate() {
+            assert_eq!(stage.asked().len(), (n + 2).min(5), "one more for each that is answered");
+            stage.answers(id, "obedient", "done");
+            stage.turns();
+        }
+        assert_eq!(stage.pending(), 0);
+        assert!(ids.iter().all(|&id| stage.state(id) == State::Handled));
+        assert_eq!(stage.counters().app_failures, 0);
+    }
+
+    /// New apps do not inherit the debts of the old ones.
+    fn apps_that_are_replaced_owe_nothing(stage) {
+        let slow = stage.says("zain", "+1", "later");
+        stage.turns();
+        let now = stage.now;
+        let mut old = stage.set_apps(Apps::new(), now);
+        assert_eq!(old.stop(), [] as [String; 0]);
+        stage.turns();
+        assert_eq!(stage.pending(), 0);
+        assert_eq!(stage.reason(slow), "app obedient was replaced before it answered (phase handle)");
+        stage.answers(slow, "obedient", "too late");
+        assert_eq!(stage.counters().late_answers, 1);
+    }
+}

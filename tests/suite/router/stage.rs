@@ -1,0 +1,559 @@
+//! A router on a stage: an app that does what the texts say, two real lines and a tester, and a store that can be made to fail.
+
+use rapidsms::apps::{Answers, App, AppError, Flow, Host, LateAnswer, Message};
+use rapidsms::message::*;
+use rapidsms::phases::Apps;
+use rapidsms::router::{BackendPolicy, Policy, Refused, Router};
+use rapidsms::store::memory::Memory;
+use rapidsms::store::sqlite::Sqlite;
+use rapidsms::store::*;
+use rapidsms::time::Timestamp;
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+/// When every case begins: 2026-11-22T08:55:35Z.
+pub const START: Timestamp = Timestamp(1_795_337_735_000_000);
+
+pub const fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+pub const HOUR: Duration = seconds(3600);
+
+/// What the app saw and did, outside of the router, so that it survives one.
+#[derive(Default)]
+pub struct Journal {
+    /// Each call of `handle`.
+    pub seen: Vec<Seen>,
+    /// The process would be dead by now.
+    pub killed: bool,
+    pub stopped: bool,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Seen {
+    pub id: MessageId,
+    pub from: Connection,
+    pub text: String,
+    pub redelivered: bool,
+}
+
+/// Does what the text says: `echo X`, `twice X`, `to BACKEND IDENTITY X`, `send BACKEND IDENTITY X`, `after SECONDS X`, `for SECONDS X`,
+/// `cancel X`, `later X`, `panic X`, `kill X`. Anything else it leaves alone.
+struct Obedient(Arc<Mutex<Journal>>);
+
+impl App for Obedient {
+    fn handle(&mut self, message: &mut Message) -> Result<Flow, AppError> {
+        let mut journal = lock(&self.0);
+        journal.seen.push(Seen {
+            id: message.id(),
+            from: message.connection().clone(),
+            text: message.text().to_string(),
+            redelivered: message.redelivered(),
+        });
+        let text = message.text().to_string();
+        let (verb, rest) = text.split_once(' ').unwrap_or((&text, ""));
+        let mut words = rest.splitn(3, ' ').map(str::to_string);
+        let mut word = || words.next().unwrap_or_default();
+        match verb {
+            "echo" => drop(message.respond(rest)),
+            "twice" => {
+                message.respond(format!("{rest} 1"));
+                message.respond(format!("{rest} 2"));
+            }
+            "to" => {
+                let connection = Connection::new(word(), word());
+                message.respond(word()).reroute(connection);
+            }
+            "send" => {
+                let connection = Connection::new(word(), word());
+                message.send(connection, word());
+            }
+            "after" => {
+                let at = message.received_at() + seconds(word().parse()?);
+                message.respond(word()).not_before = Some(at);
+            }
+            "for" => {
+                let validity = seconds(word().parse()?);
+                message.respond(word()).validity = Some(validity);
+            }
+            "cancel" => drop(message.respond(format!("cancel {rest}"))),
+            "later" => return Ok(Flow::Later),
+            "panic" => panic!("{rest}"),
+            "kill" => journal.killed = true,
+            _ => return Ok(Flow::Next),
+        }
+        Ok(Flow::Done)
+    }
+
+    fn outgoing(&mut self, draft: &mut Draft) -> Result<(), AppError> {
+        if draft.text.starts_with("cancel ") {
+            draft.cancel("nobody wants to read this");
+        }
+        Ok(())
+    }
+
+    fn stop(&mut self) {
+        lock(&self.0).stopped = true;
+    }
+}
+
+/// Nothing answers on this stage but the cases themselves.
+struct Nobody;
+
+impl Answers for Nobody {
+    fn answer(&self, _id: MessageId, _app: &str, _answer: LateAnswer) {}
+}
+
+/// A router, its surroundings and its clock.
+pub struct Stage {
+    router: Option<Router>,
+    pub now: Timestamp,
+    pub policy: Policy,
+    pub backends: Vec<(&'static str, BackendPolicy)>,
+    pub store: Staged,
+    journal: Arc<Mutex<Journal>>,
+    file: Option<std::path::PathBuf>,
+    _folder: Option<tempfile::TempDir>,
+}
+
+/// The router is what most sentences of a case are about.
+impl Deref for Stage {
+    type Target = Router;
+    fn deref(&self) -> &Router {
+        self.router.as_ref().expect("a router is on the stage")
+    }
+}
+
+impl DerefMut for Stage {
+    fn deref_mut(&mut self) -> &mut Router {
+        self.router.as_mut().expect("a router is on the stage")
+    }
+}
+
+impl Stage {
+    pub fn memory() -> Stage {
+        Stage::on(Box::new(Memory::new()), None, None)
+    }
+
+    pub fn sqlite() -> Stage {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("router.db");
+        let store = Sqlite::open(&file, START).unwrap().store;
+        Stage::on(Box::new(store), Some(file), Some(folder))
+    }
+
+    fn on(
+        store: Box<dyn Store>,
+        file: Option<std::path::PathBuf>,
+        folder: Option<tempfile::TempDir>,
+    ) -> Stage {
+        let mut stage = Stage {
+            router: None,
+            now: START,
+            policy: Policy::default(),
+            backends: vec![
+                ("zain", BackendPolicy::real()),
+                ("tnm", BackendPolicy { window: 3, ..BackendPolicy::real() }),
+                ("tester", BackendPolicy::tester()),
+            ],
+            store: Staged::new(store),
+            journal: Arc::default(),
+            file,
+            _folder: folder,
+        };
+        stage.begin();
+        stage
+    }
+
+    /// A new router on what the store holds.
+    pub fn begin(&mut self) {
+        let apps = Apps::new().with("obedient", Obedient(self.journal.clone()));
+        let mut router = Router::new(Box::new(self.store.clone()), apps, self.policy.clone(), 7);
+        assert_eq!(router.start_apps(&Host { answers: Arc::new(Nobody) }), [] as [String; 0]);
+        for (name, policy) in &self.backends {
+            router.set_backend(&(*name).into(), policy.clone());
+            router.backend_up(name);
+        }
+        self.router = Some(router);
+    }
+
+    /// The process dies, and another one starts. What SQLite had not committed is gone; the store in memory cannot forget, so
+    /// cases that are to run on it crash right after a commit.
+    pub fn crash(&mut self) {
+        self.router = None;
+        if let Some(file) = &self.file {
+            self.store.replace(Box::new(Memory::new()));
+            self.store.replace(Box::new(Sqlite::open(file, self.now).unwrap().store));
+        }
+        lock(&self.journal).killed = false;
+        self.begin();
+    }
+
+    /// The process ends as it should, and another one starts.
+    pub fn restart(&mut self) {
+        let now = self.now;
+        assert_eq!(self.close(now), [] as [String; 0]);
+        self.commit(now).unwrap();
+        assert!(self.journal().stopped);
+        if self.file.is_some() {
+            self.store.with(|store| store.close()).unwrap();
+        }
+        self.crash();
+    }
+
+    /// Whether what `crash` forgets is what was not committed.
+    pub fn forgets(&self) -> bool {
+        self.file.is_some()
+    }
+
+    /// Replaces the rules of a backend.
+    pub fn rule(&mut self, name: &'static str, policy: BackendPolicy) {
+        self.backends.retain(|(known, _)| *known != name);
+        self.backends.push((name, policy.clone()));
+        self.set_backend(&name.into(), policy);
+        self.backend_up(name);
+    }
+
+    pub fn journal(&self) -> MutexGuard<'_, Journal> {
+        lock(&self.journal)
+    }
+
+    /// The texts that the app was asked about, in order.
+    pub fn asked(&self) -> Vec<String> {
+        self.journal().seen.iter().map(|seen| seen.text.clone()).collect()
+    }
+
+    /// Somebody sends a text. It is not committed yet.
+    pub fn says(&mut self, backend: &str, identity: &str, text: &str) -> MessageId {
+        self.hears(&Incoming::new(Connection::new(backend, identity), text)).unwrap()
+    }
+
+    pub fn hears(&mut self, incoming: &Incoming) -> Result<MessageId, Refused> {
+        let now = self.now;
+        self.accept(incoming, now)
+    }
+
+    /// One step and one commit; returns what is given out.
+    pub fn turn(&mut self) -> Vec<Outgoing> {
+        let now = self.now;
+        self.step(now);
+        self.commit(now).unwrap()
+    }
+
+    /// Turns until the router wants to wait; returns what was given out.
+    pub fn turns(&mut self) -> Vec<Outgoing> {
+        let mut given = self.turn();
+        for _ in 0..2_000 {
+            let now = self.now;
+            if self.wake_at(now).is_none_or(|at| at > now) {
+                return given;
+            }
+            given.extend(self.turn());
+        }
+        panic!("the router never rests");
+    }
+
+    /// Turns until everything is sent that can be sent now; each message arrives at once.
+    pub fn flows(&mut self) -> Vec<Outgoing> {
+        let mut all = Vec::new();
+        loop {
+            let given = self.turns();
+            if given.is_empty() {
+                return all;
+            }
+            for outgoing in &given {
+                self.tells(outgoing, Ok(Receipt::default()));
+            }
+            all.extend(given);
+        }
+    }
+
+    /// The backend tells what became of a message. It is not committed yet.
+    pub fn tells(&mut self, outgoing: &Outgoing, result: Result<Receipt, SendFailure>) {
+        let now = self.now;
+        self.sent(outgoing.id, result, now);
+    }
+
+    /// The app brings a late answer.
+    pub fn answers(&mut self, id: MessageId, app: &str, text: &str) {
+        let now = self.now;
+        let answer = LateAnswer { done: true, replies: vec![text.to_string()], ..LateAnswer::default() };
+        self.answer(id, app, answer, now);
+    }
+
+    /// The clock goes on.
+    pub fn wait(&mut self, time: Duration) -> &mut Stage {
+        self.now = self.now + time;
+        self
+    }
+
+    pub fn detail(&self, id: MessageId) -> Detail {
+        self.store.reader().unwrap().message(id).unwrap().expect("the message is in the store")
+    }
+
+    /// The row of a message that was just submitted.
+    pub fn detail_after_turn(&mut self, id: MessageId) -> Row {
+        self.turns();
+        self.detail(id).row
+    }
+
+    pub fn state(&self, id: MessageId) -> State {
+        self.detail(id).row.state
+    }
+
+    pub fn reason(&self, id: MessageId) -> String {
+        self.detail(id).row.reason.unwrap_or_default()
+    }
+
+    /// Every message of a direction, oldest first.
+    pub fn rows(&self, direction: Direction) -> Vec<Row> {
+        let mut query =
+            Query { direction: Some(direction), ascending: true, limit: 1_000, ..Query::default() };
+        let mut rows = Vec::new();
+        loop {
+            let page = self.store.reader().unwrap().messages(&query).unwrap();
+            rows.extend(page.messages);
+            match page.next {
+                Some(next) => query.after = Some(next),
+                None => return rows,
+            }
+        }
+    }
+
+    /// Every outgoing message as `text: state` or `text: state (reason)`, oldest first.
+    pub fn out(&self) -> Vec<String> {
+        let line = |row: Row| match row.reason {
+            Some(reason) => format!("{}: {} ({reason})", row.text, row.state),
+            None => format!("{}: {}", row.text, row.state),
+        };
+        self.rows(Direction::Out).into_iter().map(line).collect()
+    }
+
+    /// The states that a message went through, with the reasons.
+    pub fn history(&self, id: MessageId) -> Vec<String> {
+        let entries = self.detail(id).history;
+        entries.iter().map(|entry| format!("{} {}", entry.state, entry.attempt)).collect()
+    }
+
+    /// P17: everything that is in the store is counted, once, in both ways of counting.
+    pub fn assert_conserved(&self) {
+        let mut reader = self.store.reader().unwrap();
+        let tally = reader.tally().unwrap();
+        assert_eq!(tally, reader.recount().unwrap());
+        let rows = self.rows(Direction::In).len() + self.rows(Direction::Out).len();
+        assert_eq!(tally.iter().map(|count| count.count).sum::<u64>(), rows as u64);
+    }
+}
+
+pub fn texts(given: &[Outgoing]) -> Vec<&str> {
+    given.iter().map(|outgoing| outgoing.text.as_str()).collect()
+}
+
+pub fn temporary() -> Result<Receipt, SendFailure> {
+    Err(SendFailure::Temporary("CMS 331: no network service".into()))
+}
+
+pub fn unsure() -> Result<Receipt, SendFailure> {
+    Err(SendFailure::Unsure("no answer within 60 s".into()))
+}
+
+pub fn named(remote_id: &str) -> Result<Receipt, SendFailure> {
+    Ok(Receipt { remote_id: Some(remote_id.into()), parts: Some(2), note: None })
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // An app of these cases panics now and then; what it left behind is still true.
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// What a failed commit leaves on disk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Leaves {
+    /// Nothing of the transaction.
+    Nothing,
+    /// All of it, although the commit reported a failure.
+    All,
+}
+
+/// When and how a [`Staged`] store fails.
+#[derive(Default)]
+struct Faults {
+    /// Calls that can fail, so far.
+    calls: u64,
+    /// The call that fails next.
+    at: Option<(u64, Leaves)>,
+    /// The commit that fails next, counted down.
+    commit_at: Option<(u64, Leaves)>,
+    doomed: Option<StoreError>,
+    /// How often `cured` says no after a failure.
+    ill: u32,
+    ill_after: u32,
+}
+
+/// A store that several routers may use one after the other, and that can be told to fail.
+#[derive(Clone)]
+pub struct Staged {
+    inner: Arc<Mutex<Box<dyn Store>>>,
+    faults: Arc<Mutex<Faults>>,
+}
+
+impl Staged {
+    fn new(inner: Box<dyn Store>) -> Staged {
+        Staged { inner: Arc::new(Mutex::new(inner)), faults: Arc::default() }
+    }
+
+    fn replace(&self, inner: Box<dyn Store>) {
+        *lock(&self.inner) = inner;
+        lock(&self.faults).doomed = None;
+    }
+
+    pub fn with<T>(&self, work: impl FnOnce(&mut dyn Store) -> T) -> T {
+        work(&mut **lock(&self.inner))
+    }
+
+    /// How many calls that can fail there were.
+    pub fn calls(&self) -> u64 {
+        lock(&self.faults).calls
+    }
+
+    /// Lets the `n`th call from now on fail; a failing commit leaves what is said. It takes `ill` tries to cure the store.
+    pub fn fail(&self, n: u64, leaves: Leaves, ill: u32) {
+        let mut faults = lock(&self.faults);
+        faults.at = Some((faults.calls + n, leaves));
+        faults.ill_after = ill;
+    }
+
+    /// Lets the next commit fail.
+    pub fn fail_commit(&self, leaves: Leaves, ill: u32) {
+        self.fail_the_commit(1, leaves, ill);
+    }
+
+    /// Lets the `n`th commit from now on fail.
+    pub fn fail_the_commit(&self, n: u64, leaves: Leaves, ill: u32) {
+        let mut faults = lock(&self.faults);
+        faults.commit_at = Some((n, leaves));
+        faults.ill_after = ill;
+    }
+
+    pub fn fail_never(&self) {
+        let mut faults = lock(&self.faults);
+        (faults.at, faults.commit_at) = (None, None);
+    }
+
+    /// Whether the failure that was asked for has happened.
+    pub fn has_failed(&self) -> bool {
+        let faults = lock(&self.faults);
+        faults.at.is_none() && faults.commit_at.is_none()
+    }
+
+    fn call<T>(&self, work: impl FnOnce(&mut dyn Store) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let mut faults = lock(&self.faults);
+        faults.calls += 1;
+        if let Some(doomed) = &faults.doomed {
+            return Err(doomed.clone());
+        }
+        if faults.at.is_some_and(|(at, _)| at == faults.calls) {
+            faults.at = None;
+            faults.ill = faults.ill_after;
+            let error = StoreError::Broken("the disk said no".into());
+            faults.doomed = Some(error.clone());
+            return Err(error);
+        }
+        self.with(work)
+    }
+
+    /// Takes the open transaction of the inner store back, by a mistake that it must refuse.
+    fn undo(&self) {
+        let incoming = Incoming::new(Connection::new("nowhere", "nobody"), "");
+        let row = NewIncoming {
+            id: MessageId::from_parts(1, 1),
+            incoming: &incoming,
+            state: State::Handled,
+            reason: None,
+            duplicate_of: None,
+            origin: Origin::Test,
+            at: START,
+        };
+        self.with(|store| {
+            assert!(store.accept(&row).is_err());
+            assert!(store.commit().is_err(), "a store in memory cannot take anything back");
+        });
+    }
+}
+
+/// Methods that only pass the call on, and may be told to fail.
+macro_rules! pass {
+    ($(fn $name:ident(&mut self $(, $argument:ident: $kind:ty)*) -> $result:ty;)*) => {
+        $(fn $name(&mut self $(, $argument: $kind)*) -> Result<$result, StoreError> {
+            self.call(|store| store.$name($($argument),*))
+        })*
+    };
+}
+
+impl Store for Staged {
+    pass! {
+        fn accept(&mut self, row: &NewIncoming<'_>) -> ();
+        fn unfinished(&mut self, tried: Tried, limit: usize, now: Timestamp) -> Vec<Unfinished>;
+        fn finish(&mut self, id: MessageId, ending: &Ending, now: Timestamp) -> bool;
+        fn put_back(&mut self, id: MessageId, now: Timestamp) -> ();
+        fn queue(&mut self, row: &NewOutgoing<'_>) -> ();
+        fn take_due(&mut self, backend: &str, limit: usize, now: Timestamp) -> Vec<Taken>;
+        fn settle(&mut self, id: MessageId, settlement: &Settlement, now: Timestamp) -> bool;
+        fn note(&mut self, id: MessageId, actor: &str, reason: &str, now: Timestamp) -> ();
+        fn next_due(&mut self, backend: &str) -> Option<Timestamp>;
+        fn overdue(&mut self, now: Timestamp, limit: usize) -> Vec<MessageId>;
+        fn by_remote_id(&mut self, backend: &str, remote_id: &str) -> Option<MessageId>;
+        fn recall(&mut self, scope: &str, key: &str) -> Option<Remembered>;
+        fn remember(&mut self, scope: &str, key: &str, what: &Remembered) -> ();
+        fn contact(&mut self, connection: &Connection) -> Option<Contact>;
+        fn change_contact(&mut self, connection: &Connection, change: &ContactChange, now: Timestamp) -> ();
+        fn recover(&mut self, in_hand: &dyn Fn(MessageId) -> bool, now: Timestamp) -> Vec<Taken>;
+        fn shift(&mut self, by: Duration) -> ();
+        fn purge(&mut self, before: Option<Timestamp>, keys_before: Timestamp, limit: usize) -> usize;
+    }
+
+    fn newest(&self) -> Option<MessageId> {
+        self.with(|store| store.newest())
+    }
+
+    fn waiting(&self, direction: Direction) -> u64 {
+        self.with(|store| store.waiting(direction))
+    }
+
+    fn commit(&mut self) -> Result<(), StoreError> {
+        let mut faults = lock(&self.faults);
+        faults.calls += 1;
+        if let Some(doomed) = faults.doomed.take() {
+            self.undo();
+            return Err(doomed);
+        }
+        let calls = faults.calls;
+        let leaves = match (faults.at, faults.commit_at) {
+            (Some((at, leaves)), _) if at == calls => leaves,
+            (_, Some((1, leaves))) => leaves,
+            (_, commit_at) => {
+                faults.commit_at = commit_at.map(|(n, leaves)| (n - 1, leaves));
+                return self.with(|store| store.commit());
+            }
+        };
+        (faults.at, faults.commit_at) = (None, None);
+        faults.ill = faults.ill_after;
+        match leaves {
+            Leaves::All => self.with(|store| store.commit())?,
+            Leaves::Nothing => self.undo(),
+        }
+        Err(StoreError::Broken("the disk said no".into()))
+    }
+
+    fn reader(&self) -> Result<Box<dyn Reader>, StoreError> {
+        self.with(|store| store.reader())
+    }
+
+    fn cured(&mut self) -> bool {
+        let mut faults = lock(&self.faults);
+        faults.ill = faults.ill.saturating_sub(1);
+        faults.ill == 0 && self.with(|store| store.cured())
+    }
+}
