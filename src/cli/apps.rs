@@ -53,7 +53,9 @@ fn list(place: &Place, output: &Output) -> Ended {
 fn try_text(place: &Place, wanted: &Try) -> Ended {
     let text = send::text(&wanted.text)?;
     let mut settings = place.settings()?;
-    let named = |app: &AppSettings| app.name == wanted.name || app.given_name == wanted.name;
+    let catalogue = place.registry.catalogue();
+    let meant = catalogue.app(&wanted.name).map_or(wanted.name.as_str(), |spec| spec.name);
+    let named = |app: &AppSettings| app.name == meant || app.given_name == wanted.name;
     match settings.installed_apps.iter().find(|app| named(app)) {
         Some(app) if !app.built => {
             return Err(Failure::failed(format!("the app {} is not in this build", app.name)));

@@ -81,7 +81,7 @@ Examples:
 
     /// List messages, newest first, or show one with its history
     #[command(after_help = "\
-Reads the store, whether the router runs or not. An id may be shortened as long as it is unambiguous.
+Reads the store, whether the router runs or not. An id may be shortened while it is unambiguous.
 On a terminal a text is cut to fit; control characters are shown as \\n, \\u{202e} and the like.
 
 Examples:
@@ -91,11 +91,11 @@ Examples:
   rapidsms messages 019a1b2c-3d4e-7001")]
     Messages(Messages),
 
-    /// Let held messages go, or try waiting ones again now
+    /// Let held messages go
     #[command(after_help = "\
 Examples:
   rapidsms release 019a1b2c-3d4e-7001
-  rapidsms messages --state held --json | jq -r '.[].id' | xargs rapidsms release")]
+  rapidsms messages --state held --json | jq -r '.[].id' | xargs -r rapidsms release")]
     Release(Decide),
 
     /// Keep waiting messages from being sent until they are released

@@ -44,7 +44,7 @@ pub(super) fn running(settings: &Settings) -> Result<Option<Vec<Value>>, Failure
     }
 }
 
-/// The same of a router that does not run.
+/// The same of a router that does not run, in the same order.
 pub(super) fn stopped(settings: &Settings) -> Vec<Value> {
     let each = settings.backends.iter().map(|backend| {
         let sentence = if backend.built {
@@ -60,5 +60,7 @@ pub(super) fn stopped(settings: &Settings) -> Vec<Value> {
             "sentence": sentence,
         })
     });
-    each.collect()
+    let mut backends: Vec<Value> = each.collect();
+    backends.sort_by_cached_key(|backend| backend["name"].to_string());
+    backends
 }

@@ -4,10 +4,10 @@ use super::arguments::Decide;
 use super::client::Client;
 use super::print::{Out, say};
 use super::{Ended, Exit, Failure, Place, desk, messages, reader};
-use crate::message::{MessageId, State};
+use crate::message::{Direction, MessageId, State};
 use crate::registry::Registry;
 use crate::settings::Settings;
-use crate::store::Reader;
+use crate::store::{Reader, Row};
 use serde_json::json;
 
 /// What is decided.
@@ -78,6 +78,14 @@ fn decide(
     id: MessageId,
     verb: Verb,
 ) -> Result<(), Failure> {
+    // Looked at first: a decision that comes too late would leave a line in the message's history.
+    let Some(detail) = reader.message(id)? else {
+        return Err(Failure::failed(format!("there is no message {id}")));
+    };
+    let Row { state, direction, .. } = detail.row;
+    if direction == Direction::In || !state.may_become(verb.state()) {
+        return Err(too_late(id, direction, state, verb));
+    }
     let decided = match Client::reach(settings)? {
         Some(client) => {
             let answer =
@@ -93,24 +101,28 @@ fn decide(
             router.decide_by_hand(id, verb.state(), "person at the command line", now)
         })?,
     };
-    if decided { Ok(()) } else { Err(why_not(reader, id, verb)?) }
+    if decided {
+        return Ok(());
+    }
+    // It went on in the meantime, or it is with its backend at this very moment.
+    let state = reader.message(id)?.map_or(state, |detail| detail.row.state);
+    Err(too_late(id, direction, state, verb))
 }
 
-/// The router only says no; the message itself shows why.
-fn why_not(reader: &mut dyn Reader, id: MessageId, verb: Verb) -> Result<Failure, Failure> {
-    let Some(detail) = reader.message(id)? else {
-        return Ok(Failure::failed(format!("there is no message {id}")));
-    };
-    let (state, done) = (detail.row.state, verb.done());
-    if detail.row.direction == crate::message::Direction::In {
-        return Ok(Failure::failed(format!("message {id} is an incoming one: it cannot be {done}"))
-            .hint("only messages on their way out can be decided about"));
+fn too_late(id: MessageId, direction: Direction, state: State, verb: Verb) -> Failure {
+    let done = verb.done();
+    if direction == Direction::In {
+        return Failure::failed(format!("message {id} is an incoming one: it cannot be {done}"))
+            .hint("only messages on their way out can be decided about");
+    }
+    if state == verb.state() {
+        return Failure::failed(format!("message {id} is {state} already"));
     }
     let possible: Vec<&str> = [State::Queued, State::Uncertain, State::Held]
         .into_iter()
         .filter(|state| state.may_become(verb.state()))
         .map(State::as_str)
         .collect();
-    let hint = format!("possible while it is {}", possible.join(" or "));
-    Ok(Failure::failed(format!("message {id} is {state}: it cannot be {done} any more")).hint(hint))
+    Failure::failed(format!("message {id} is {state}: it cannot be {done}"))
+        .hint(format!("possible while a message is {}", possible.join(" or ")))
 }

@@ -106,6 +106,9 @@ fn list(reader: &mut dyn Reader, wanted: &Messages, settings: &Settings) -> Ende
         match page.next {
             Some(next) if left > 0 => query.after = Some(next),
             next => {
+                if printer.count == 0 {
+                    unknown_backend(reader, wanted, settings)?;
+                }
                 printer.end(&mut out)?;
                 out.end()?;
                 if let (Some(next), false) = (next, wanted.output.json) {
@@ -114,9 +117,6 @@ fn list(reader: &mut dyn Reader, wanted: &Messages, settings: &Settings) -> Ende
                 break;
             }
         }
-    }
-    if printer.count == 0 {
-        unknown_backend(reader, wanted, settings)?;
     }
     Ok(Exit::Ok)
 }
