@@ -11,7 +11,7 @@ use crate::router::{BackendPolicy, Policy, Refusal, Refused, Router};
 use crate::settings::{BackendSettings, Settings};
 use crate::store::StoreError;
 use crate::time::{Clock, Timestamp};
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use crossbeam_channel::Receiver;
 use sd_notify::NotifyState;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -155,10 +155,7 @@ impl Core {
                 until = until.min(moment + backend.watchdog.saturating_sub(busy));
             }
         }
-        match self.events.recv_deadline(until) {
-            Ok(event) => Some(event),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-        }
+        self.events.recv_deadline(until).ok()
     }
 
     /// Steps, commits, tells, and hands over what is to be sent.

@@ -4,3 +4,4 @@ mod apps;
 mod door;
 mod settings;
 mod store;
+mod store_speed;
