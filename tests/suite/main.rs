@@ -1,6 +1,8 @@
 //! Every integration test, in one binary: one module for each room or promise.
 
 mod apps;
+mod cli;
+mod daemon;
 mod door;
 mod settings;
 mod store;
