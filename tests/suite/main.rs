@@ -3,6 +3,7 @@
 mod apps;
 mod cli;
 mod daemon;
+mod documents;
 mod door;
 mod settings;
 mod store;
