@@ -39,6 +39,4 @@ mod documents {
     mod testscript {}
     #[doc = include_str!("../docs/writing-an-app.md")]
     mod writing_an_app {}
-    #[doc = include_str!("../docs/writing-an-engine.md")]
-    mod writing_an_engine {}
 }
