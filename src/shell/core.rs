@@ -539,7 +539,8 @@ pub fn notify(state: &[NotifyState<'_>]) {
     }
 }
 
-fn policy(settings: &Settings) -> Policy {
+/// The router's rules as the settings have them.
+pub(crate) fn policy(settings: &Settings) -> Policy {
     Policy {
         validity: settings.router.validity,
         on_uncertain: settings.router.on_uncertain,
@@ -550,7 +551,8 @@ fn policy(settings: &Settings) -> Policy {
     }
 }
 
-fn backend_policy(settings: &BackendSettings, window: usize) -> BackendPolicy {
+/// A backend's rules as the settings have them.
+pub(crate) fn backend_policy(settings: &BackendSettings, window: usize) -> BackendPolicy {
     BackendPolicy {
         window,
         tester: settings.tester,

@@ -177,6 +177,12 @@ pub trait Reader: Send {
     /// The same counted afresh from the rows, for `check --ledger`; slow on a large store.
     fn recount(&mut self) -> Result<Vec<Count>, StoreError>;
 
+    /// [`tally`](Reader::tally) and [`recount`](Reader::recount) of one and the same state of the store, so that they can be compared
+    /// while somebody writes.
+    fn audit(&mut self) -> Result<(Vec<Count>, Vec<Count>), StoreError> {
+        Ok((self.tally()?, self.recount()?))
+    }
+
     /// The creation time of the oldest open outgoing message of a backend.
     fn oldest_waiting(&mut self, backend: &str) -> Result<Option<Timestamp>, StoreError>;
 }
