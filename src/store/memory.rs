@@ -460,11 +460,19 @@ impl Store for Memory {
             return Ok(());
         }
         let mut committed = lock(&self.committed);
+        let nobody_reads = Arc::strong_count(&self.committed) == 1;
+        if nobody_reads {
+            *committed = Committed { behind: true, ..Committed::default() };
+        } else if std::mem::take(&mut committed.behind) {
+            committed.records = self.records();
+        }
         for key in self.touched.drain(..) {
             match self.slots.get_mut(&key) {
                 Some(slot) => {
                     slot.touched = false;
-                    committed.records.insert(key, slot.record.clone());
+                    if !nobody_reads {
+                        committed.records.insert(key, slot.record.clone());
+                    }
                 }
                 None => {
                     committed.records.remove(&key);
@@ -481,7 +489,20 @@ impl Store for Memory {
     }
 
     fn reader(&self) -> Result<Box<dyn Reader>, StoreError> {
+        let mut committed = lock(&self.committed);
+        // In the middle of a transaction the reader is given the records by its commit.
+        if committed.behind && !self.changed {
+            committed.records = self.records();
+            committed.behind = false;
+        }
+        drop(committed);
         Ok(Box::new(MemoryReader { committed: self.committed.clone() }))
+    }
+}
+
+impl Memory {
+    fn records(&self) -> BTreeMap<i64, Arc<Record>> {
+        self.slots.iter().map(|(key, slot)| (*key, slot.record.clone())).collect()
     }
 }
 
@@ -592,6 +613,8 @@ type Counts = [[u64; State::ALL.len()]; 2];
 /// What readers see.
 #[derive(Debug, Default)]
 struct Committed {
+    /// While nobody reads, the records are not copied to here; the first reader gets them.
+    behind: bool,
     records: BTreeMap<i64, Arc<Record>>,
     counts: Vec<(Name, Counts)>,
 }
