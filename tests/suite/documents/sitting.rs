@@ -1,11 +1,12 @@
 //! One person, one document, one terminal: the commands of a document are typed in their order, in a folder that has
 //! what a fresh copy of the repository has, and what they print is compared with what the document shows.
 //!
-//! In what is shown, `...` stands for anything. Where nothing is shown, nothing is compared. Addresses are
-//! those of the documents and are replaced by free ones. Commands that only read are asked again until they show what is
+//! In what is shown, `...` stands for anything, and ids, times and the width of gaps may differ. Where nothing is shown, nothing is
+//! compared. Addresses are those of the documents and are replaced by free ones. Commands that only read are asked again until they show what is
 //! expected, for an answer may still be on its way.
 
 use super::markdown::{Block, root};
+use regex::Regex;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::UdpSocket;
@@ -183,6 +184,7 @@ fn only_reads(command: &str) -> bool {
 
 /// Whether `said` is what is `shown`, where `...` stands for anything.
 fn is_like(said: &str, shown: &str) -> bool {
+    let (said, shown) = (without_what_differs(said), without_what_differs(shown));
     let pieces: Vec<&str> = shown.split("...").map(str::trim).collect();
     let (Some(first), Some(last)) = (pieces.first(), pieces.last()) else { return true };
     let said = said.trim();
@@ -197,6 +199,18 @@ fn is_like(said: &str, shown: &str) -> bool {
         }
     }
     rest.ends_with(last)
+}
+
+/// Replaces what is another each time: ids (also shortened ones), times, and the width of gaps.
+fn without_what_differs(text: &str) -> String {
+    let patterns = [
+        (r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}(-[0-9a-f]{4}-[0-9a-f]{12})?", "ID"),
+        (r"(\d{4}-)?\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+)?(Z| [+-]\d\d:\d\d)?", "TIME"),
+        (r" +", " "),
+    ];
+    patterns.iter().fold(text.to_string(), |text, (pattern, with)| {
+        Regex::new(pattern).expect("a pattern").replace_all(&text, *with).into_owned()
+    })
 }
 
 /// Builds an example, if that has not been done, and tells where it is.
@@ -226,6 +240,8 @@ fn what_is_shown_may_leave_things_out() {
         ("{\"a\":1,\"b\":2}", "{...\"b\":2}", true),
         ("{\"a\":1,\"b\":2}", "{...\"a\":2}", false),
         ("ab", "ab...ab", false),
+        ("01a202ae-9391-7000  11-22 09:55:25  out\n", "01a202ae-1111-7001  12-31 00:00:00 out\n", true),
+        ("01a202ae-9391-7000  11-22 09:55:25  out\n", "01a202ae-9391-7000  11-22 09:55:25  in\n", false),
     ] {
         assert_eq!(is_like(said, shown), like, "{said:?} {shown:?}");
     }
