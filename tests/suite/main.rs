@@ -4,6 +4,7 @@ mod apps;
 mod cli;
 mod crash;
 mod daemon;
+mod documents;
 mod door;
 mod faults;
 mod power_cut;
