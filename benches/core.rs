@@ -81,7 +81,8 @@ fn core() -> f64 {
     let mut router = Router::new(Box::new(Memory::keeping(100_000)), apps(), Policy::default(), 1);
     router.set_backend(&"bench".into(), BackendPolicy { window: 4 * BATCH, ..BackendPolicy::tester() });
     router.backend_up("bench");
-    let peers: Vec<Connection> = (0..1_000).map(|peer| Connection::new("bench", format!("+{peer}"))).collect();
+    let peers: Vec<Connection> =
+        (0..1_000).map(|peer| Connection::new("bench", format!("+{peer}"))).collect();
     let mut now = START;
     let mut settled = 0;
     rate(MESSAGES, || {
@@ -90,7 +91,10 @@ fn core() -> f64 {
             now = now + Duration::from_micros(100);
             for _ in 0..BATCH {
                 if accepted < MESSAGES {
-                    let incoming = Incoming::new(peers[accepted % peers.len()].clone(), format!("echo hello {accepted}"));
+                    let incoming = Incoming::new(
+                        peers[accepted % peers.len()].clone(),
+                        format!("echo hello {accepted}"),
+                    );
                     router.accept(&incoming, now).expect("the store in memory takes everything");
                     accepted += 1;
                 }

@@ -457,12 +457,17 @@ impl Audit {
                 let (copies, uncertain) = (copies.get(&row.id).copied().unwrap_or(0), self.uncertain(row.id));
                 assert!(copies <= 1 + usize::from(uncertain > 0), "P5: {copies} copies of {row:?}");
                 assert!(copies <= 2, "P5: {copies} copies of {row:?}");
-                let gone = row.state == State::Sent || row.reason.as_deref().is_some_and(|reason| reason.starts_with("uncertain"));
+                let gone = row.state == State::Sent
+                    || row.reason.as_deref().is_some_and(|reason| reason.starts_with("uncertain"));
                 assert!(gone, "P4: not sent although the peer is well: {row:?}");
-                assert!(copies > 0 || row.state != State::Sent, "P4: `sent`, but the peer never saw it: {row:?}");
+                assert!(
+                    copies > 0 || row.state != State::Sent,
+                    "P4: `sent`, but the peer never saw it: {row:?}"
+                );
             }
         }
-        let identities: HashMap<MessageId, &str> = self.rows.iter().map(|row| (row.id, row.identity.as_str())).collect();
+        let identities: HashMap<MessageId, &str> =
+            self.rows.iter().map(|row| (row.id, row.identity.as_str())).collect();
         let mut last: HashMap<&str, MessageId> = HashMap::new();
         for (id, text) in left {
             let identity = *identities.get(id).unwrap_or_else(|| panic!("P5: {text} left and is not stored"));
@@ -483,7 +488,9 @@ impl Audit {
             let mut places = Vec::new();
             for text in texts {
                 let place = rows.iter().position(|row| row.text == *text);
-                places.push(place.unwrap_or_else(|| panic!("P1: acknowledged and lost: {text:?} of {identity}")));
+                places.push(
+                    place.unwrap_or_else(|| panic!("P1: acknowledged and lost: {text:?} of {identity}")),
+                );
             }
             assert!(places.is_sorted(), "P6: {identity} was stored in another order: {places:?}");
         }
@@ -501,7 +508,11 @@ impl Audit {
                 assert_eq!(row.state, State::Handled, "P4: {row:?}");
                 let answers = answers.remove(&row.id).unwrap_or_default();
                 assert_eq!(answers.len(), 1, "P3: one stored reply: {row:?} {answers:?}");
-                assert_eq!(row.text.strip_prefix("echo "), Some(answers[0].text.as_str()), "P3: its own reply");
+                assert_eq!(
+                    row.text.strip_prefix("echo "),
+                    Some(answers[0].text.as_str()),
+                    "P3: its own reply"
+                );
                 replies.push(answers[0].id);
             }
             assert!(replies.is_sorted(), "P6: apps saw the messages of {identity} in another order");
