@@ -5,6 +5,7 @@ use super::board::{BackendNotice, BackendState, Board};
 use super::event::{Event, LineId, LineNews, Mouth};
 use super::supervisor::{self, Running};
 use crate::apps::Host;
+use crate::guard;
 use crate::message::{Direction, Name, Outgoing, SendFailure};
 use crate::registry::Registry;
 use crate::router::{BackendPolicy, Policy, Refusal, Refused, Router};
@@ -547,6 +548,12 @@ pub(crate) fn policy(settings: &Settings) -> Policy {
         app_timeout: settings.router.app_timeout,
         max_pending: settings.router.max_pending,
         retention: settings.database.purge_after,
+        loop_limits: guard::Limits {
+            repetitions: settings.router.loop_repeats,
+            repetition_time: settings.router.loop_repeats_within,
+            replies: settings.router.loop_replies,
+            reply_time: settings.router.loop_replies_within,
+        },
         ..Policy::default()
     }
 }
