@@ -404,3 +404,19 @@ fn a_foreign_lock_beside_a_running_router_is_a_refusal_that_passes() {
     daemon.rapidsms(&["status"]).exits(0);
     assert_eq!(daemon.stop().code, 0);
 }
+
+#[test]
+fn a_path_too_long_for_a_socket_is_told_before_the_router_is() {
+    let place = folder("");
+    let deep = "d".repeat(110);
+    fs::create_dir(place.path().join(&deep)).expect("a folder");
+    write(
+        place.path(),
+        "settings.toml",
+        &format!("{ECHO}\n[database]\nurl = \"sqlite:{deep}/rapidsms.db\"\n"),
+    );
+    let ran = rapidsms(place.path(), &["check"]).exits(1);
+    assert!(ran.err.contains("give [database] url a shorter path"), "{}", ran.err);
+    rapidsms(place.path(), &["run_router"]).exits(1);
+    rapidsms(place.path(), &["status"]).exits(4);
+}
