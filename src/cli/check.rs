@@ -7,12 +7,14 @@ use super::client::Client;
 use super::print::{Out, counted, say};
 use super::{Ended, Exit, Place, reader};
 use crate::settings::{self, Fault, Settings, SettingsError, Severity};
+use crate::shell;
 use crate::store::{Count, Reader, StoreError};
 use rustix::fs::{Access, access};
 use serde::Serialize;
 use std::fs::{File, TryLockError};
 use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 /// Everything that was found.
@@ -187,6 +189,7 @@ fn store(findings: &mut Findings, settings: &Settings, running: bool, ledger: bo
     if !folder(findings, path) {
         return;
     }
+    socket(findings, path);
     let exists = path.exists();
     if exists {
         permissions(findings, path);
@@ -233,6 +236,16 @@ fn folder(findings: &mut Findings, path: &Path) -> bool {
         return false;
     }
     true
+}
+
+/// The command line's socket stands beside the store, and the system limits the length of its path (unix(7): 108 octets with the end mark).
+fn socket(findings: &mut Findings, path: &Path) {
+    let socket = shell::control_socket(path);
+    if let Err(error) = SocketAddr::from_pathname(&socket) {
+        let message =
+            format!("the path of the socket beside it, {}, cannot be used: {error}", socket.display());
+        findings.fault(Exit::Failed, path.display(), message, "give [database] url a shorter path");
+    }
 }
 
 /// Messages are for the router's user only.

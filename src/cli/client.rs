@@ -54,7 +54,8 @@ impl Client {
         match mio::net::UnixStream::connect(&socket) {
             Ok(stream) => Ok(Some(Client { socket, stream: UnixStream::from(OwnedFd::from(stream)) })),
             Err(error) => match error.kind() {
-                ErrorKind::NotFound | ErrorKind::ConnectionRefused => Ok(None),
+                // A path that is too long for a socket is one that no router could start with either.
+                ErrorKind::NotFound | ErrorKind::ConnectionRefused | ErrorKind::InvalidInput => Ok(None),
                 ErrorKind::PermissionDenied => Err(Failure::failed(format!(
                     "the router's socket {} cannot be opened: {error}",
                     socket.display()

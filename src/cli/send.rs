@@ -87,6 +87,8 @@ fn key(given: &str) -> Result<&str, Failure> {
 fn refused(status: u16, sentence: String, settings: &crate::settings::Settings) -> Failure {
     let failure = Failure::failed(sentence);
     match status {
+        // The router's store cannot take it now; later it may.
+        503 => Failure { exit: Exit::Store, ..failure },
         404 => {
             let names: Vec<&str> = settings.backends.iter().map(|backend| backend.name.as_str()).collect();
             match names.as_slice() {

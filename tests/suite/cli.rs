@@ -296,3 +296,127 @@ fn completions_and_manual_pages_are_made() {
     assert!(one.contains(".TH rapidsms-send 1"), "{one}");
     rapidsms(place.path(), &["man", "--folder", "nowhere"]).exits(1);
 }
+
+#[test]
+fn check_tells_of_an_address_that_is_taken() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let place = folder(&ECHO.replace("127.0.0.1:0", &address));
+    let ran = rapidsms(place.path(), &["check"]).exits(1);
+    assert!(ran.err.contains(&format!("{address} cannot be listened on")), "{}", ran.err);
+    rapidsms(place.path(), &["run_router"]).exits(1);
+}
+
+#[test]
+fn check_changes_nothing() {
+    let place = folder(ECHO);
+    let names = || -> BTreeSet<_> {
+        fs::read_dir(place.path())
+            .expect("a folder")
+            .map(|entry| entry.expect("a file").file_name())
+            .collect()
+    };
+    let before = names();
+    rapidsms(place.path(), &["check", "--ledger"]).exits(0);
+    assert_eq!(names(), before);
+}
+
+/// P17: whatever changes the rows behind the router's back shows.
+#[test]
+fn p17_conservation_the_ledger_finds_what_does_not_add_up() {
+    let place = folder(ECHO);
+    rapidsms(place.path(), &["send", "message_tester", "1", "x"]).exits(0);
+    rapidsms(place.path(), &["check", "--ledger"]).exits(0);
+    let store = rusqlite::Connection::open(place.path().join("rapidsms.db")).expect("the store");
+    store.execute("UPDATE tally SET count = count + 1", []).expect("a wrong book");
+    drop(store);
+    rapidsms(place.path(), &["check"]).exits(0);
+    let ran = rapidsms(place.path(), &["check", "--ledger", "--json"]).exits(5);
+    let found = ran.json();
+    assert_eq!(found["ledger"]["balanced"], false);
+    let difference = &found["ledger"]["differences"][0];
+    assert_eq!((&difference["booked"], &difference["counted"]), (&2.into(), &1.into()), "{found}");
+    assert_eq!(difference["state"], "queued");
+}
+
+/// A crash leaves a mark that makes the next router look closely; a command in between must not wipe it away.
+#[test]
+fn a_command_after_a_crash_leaves_the_closer_look_to_the_router() {
+    let daemon = Daemon::start(ECHO);
+    daemon.says("1", "ping");
+    daemon.answers("1", "pong");
+    let crashed = daemon.kill9();
+    assert_eq!(crashed.code, 137);
+    rapidsms(crashed.folder.path(), &["send", "message_tester", "1", "x"]).exits(0);
+    let daemon = Daemon::start_in(crashed.folder);
+    daemon.wait_for_line("the store was checked after the unclean stop");
+    daemon.answers("1", "x");
+    let ended = daemon.stop();
+    assert_eq!(ended.code, 0);
+    // After a clean stop there is nothing to look for, with a command in between or without.
+    rapidsms(ended.folder.path(), &["send", "message_tester", "1", "y"]).exits(0);
+    let daemon = Daemon::start_in(ended.folder);
+    daemon.answers("1", "y");
+    assert!(!daemon.stop().log.contains("unclean"));
+}
+
+#[test]
+fn a_command_that_meets_another_owner_of_the_store_says_who() {
+    let place = folder(ECHO);
+    rapidsms(place.path(), &["send", "message_tester", "1", "x"]).exits(0);
+    let lock = fs::File::open(place.path().join("rapidsms.db.lock")).expect("the lock");
+    lock.lock().expect("it is free");
+    let ran = rapidsms(place.path(), &["send", "message_tester", "1", "y"]).exits(5);
+    assert!(ran.err.contains("is held by process"), "{}", ran.err);
+    let ran = rapidsms(place.path(), &["check"]).exits(5);
+    assert!(ran.err.contains("is held by process"), "{}", ran.err);
+    // Reading needs no lock.
+    let listed = rapidsms(place.path(), &["messages", "--json"]).exits(0).json();
+    assert_eq!(listed.as_array().map(Vec::len), Some(1));
+}
+
+/// The running router meets a foreign lock: nothing is taken, the reason is told, and it goes on by itself afterwards.
+#[test]
+fn a_foreign_lock_beside_a_running_router_is_a_refusal_that_passes() {
+    let daemon = Daemon::start(ECHO);
+    daemon.says("1", "ping");
+    daemon.answers("1", "pong");
+    let foreign = rusqlite::Connection::open(daemon.database()).expect("the store");
+    foreign.busy_timeout(PATIENCE).expect("patience");
+    foreign.execute_batch("BEGIN IMMEDIATE").expect("the lock");
+    let message = serde_json::json!({ "backend": "message_tester", "identity": "1", "text": "x" });
+    let refused = daemon.post_json("/api/v1/messages", &message);
+    assert_eq!(refused.status, 503, "{}", refused.body);
+    assert!(refused.head.contains("Retry-After: "), "{}", refused.head);
+    let ran = daemon.rapidsms(&["send", "message_tester", "1", "x"]).exits(5);
+    assert!(ran.err.contains("locked by another program"), "{}", ran.err);
+    let status = daemon.rapidsms(&["status"]).exits(1);
+    assert!(
+        status.out.starts_with("failing\n  Nothing is accepted: the database is locked"),
+        "{}",
+        status.out
+    );
+    foreign.execute_batch("ROLLBACK").expect("the lock ends");
+    daemon.wait_until("it accepts again", |daemon| {
+        (daemon.post_json("/api/v1/messages", &message).status == 202).then_some(())
+    });
+    daemon.answers("1", "x");
+    daemon.rapidsms(&["status"]).exits(0);
+    assert_eq!(daemon.stop().code, 0);
+}
+
+#[test]
+fn a_path_too_long_for_a_socket_is_told_before_the_router_is() {
+    let place = folder("");
+    let deep = "d".repeat(110);
+    fs::create_dir(place.path().join(&deep)).expect("a folder");
+    write(
+        place.path(),
+        "settings.toml",
+        &format!("{ECHO}\n[database]\nurl = \"sqlite:{deep}/rapidsms.db\"\n"),
+    );
+    let ran = rapidsms(place.path(), &["check"]).exits(1);
+    assert!(ran.err.contains("give [database] url a shorter path"), "{}", ran.err);
+    rapidsms(place.path(), &["run_router"]).exits(1);
+    rapidsms(place.path(), &["status"]).exits(4);
+}

@@ -1,7 +1,7 @@
 //! Conversations with the program as text files: tests/cli/NAME.txt.
 //!
 //! A line that begins with `$` is what somebody does; the lines below it are what they see: standard output as it is, standard error
-//! behind `! `, and an exit code other than 0 as `= N`. `#` begins a comment. The folder starts with the settings of [`SETTINGS`].
+//! behind `! `, an empty line as `(empty)`, and an exit code other than 0 as `= N`. `#` begins a comment. The folder starts with the settings of [`SETTINGS`].
 //!
 //! | line | does |
 //! |---|---|
@@ -46,7 +46,10 @@ pub fn play(name: &str) {
     if std::env::var_os("BLESS").is_some() {
         fs::write(&path, &found).expect("the transcript can be written");
     } else if found != expected {
-        panic!("{}\n--- expected\n{expected}\n--- found\n{found}", path.display());
+        let mut pairs = expected.lines().zip(found.lines()).enumerate();
+        let apart = pairs.find(|(_, (expected, found))| expected != found);
+        let (line, (wanted, got)) = apart.unwrap_or((0, ("one length", "another")));
+        panic!("{}:{}\n  expected {wanted}\n  found    {got}\n\n{found}", path.display(), line + 1);
     }
 }
 
@@ -153,7 +156,7 @@ impl Stage {
         let Ran { code, out, err } = rapidsms_with(&self.place, &arguments, &input);
         let mut seen = String::new();
         for line in self.tidy(&out).lines() {
-            let _ = writeln!(seen, "{line}");
+            let _ = writeln!(seen, "{}", if line.is_empty() { "(empty)" } else { line });
         }
         for line in self.tidy(&err).lines() {
             let _ = writeln!(seen, "{}", format!("! {line}").trim_end());
