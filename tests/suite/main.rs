@@ -3,5 +3,6 @@
 mod apps;
 mod door;
 mod settings;
+mod phases;
 mod router;
 mod store;
