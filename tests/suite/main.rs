@@ -6,3 +6,4 @@ mod settings;
 mod phases;
 mod router;
 mod store;
+mod testscript;

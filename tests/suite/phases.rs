@@ -34,9 +34,14 @@ fn rules() {
         let surplus: Vec<_> =
             got.iter().filter(|line| kind(line) != "sees" && !case.expected.contains(line)).collect();
         let place = format!("tests/phases/rules.txt:{}: {}", case.line, case.title);
-        assert!(missing.is_empty() && surplus.is_empty(), "{place}\n  expected {missing:#?}\n  got {surplus:#?}");
+        assert!(
+            missing.is_empty() && surplus.is_empty(),
+            "{place}\n  expected {missing:#?}\n  got {surplus:#?}"
+        );
         for ordered in ["reply", "change", "failure"] {
-            let of = |lines: &[String]| lines.iter().filter(|line| kind(line) == ordered).cloned().collect::<Vec<_>>();
+            let of = |lines: &[String]| {
+                lines.iter().filter(|line| kind(line) == ordered).cloned().collect::<Vec<_>>()
+            };
             assert_eq!(of(&case.expected), of(&got), "{place}");
         }
     }
@@ -58,7 +63,8 @@ fn read(rules: &str) -> Vec<Case> {
         } else if let Some(app) = line.strip_suffix(" is given up") {
             case.answers.push((app.into(), None));
         } else {
-            let (head, actions) = line.split_once(':').unwrap_or_else(|| panic!("rules.txt:{number}: {line}"));
+            let (head, actions) =
+                line.split_once(':').unwrap_or_else(|| panic!("rules.txt:{number}: {line}"));
             let (app, phase) = head.split_once(' ').unwrap_or_else(|| panic!("rules.txt:{number}: {line}"));
             let actions: Vec<_> = actions.split(';').map(|action| action.trim().to_string()).collect();
             if phase == "answers" {
@@ -172,9 +178,15 @@ impl Scripted {
         for action in self.phases.iter().filter(|(of, _)| of == phase).flat_map(|(_, actions)| actions) {
             let (verb, rest) = action.split_once(' ').unwrap_or((action, ""));
             match verb {
-                "reply" => drop(message.respond(rest)),
-                "error" => drop(message.error(rest)),
-                "send" => drop(message.send(Connection::new("two", "2"), rest)),
+                "reply" => {
+                    message.respond(rest);
+                }
+                "error" => {
+                    message.error(rest);
+                }
+                "send" => {
+                    message.send(Connection::new("two", "2"), rest);
+                }
                 "text" => message.set_text(rest),
                 "join" => message.register(rest),
                 "language" => message.set_language(rest),
@@ -302,7 +314,10 @@ fn the_outgoing_phase() {
         (draft.text, draft.cancelled, failures)
     };
     let on: fn(&mut Draft) -> Result<(), AppError> = |_| Ok(());
-    assert_eq!(leaves(vec![Leaving("a", on), Leaving("b", on), Leaving("c", on)]), ("cba".into(), None, vec![]));
+    assert_eq!(
+        leaves(vec![Leaving("a", on), Leaving("b", on), Leaving("c", on)]),
+        ("cba".into(), None, vec![])
+    );
     let cancels: fn(&mut Draft) -> Result<(), AppError> = |draft| {
         draft.cancel("not on Sundays");
         Ok(())

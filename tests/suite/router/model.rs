@@ -10,21 +10,44 @@ use std::collections::{HashMap, HashSet};
 #[derive(Clone, Debug)]
 enum Act {
     /// Somebody sends a text, of one of the kinds below.
-    Says { who: usize, kind: usize },
+    Says {
+        who: usize,
+        kind: usize,
+    },
     /// A program sends a message.
-    Submits { who: usize },
+    Submits {
+        who: usize,
+    },
     Turn,
     /// A backend tells what became of one of the messages in its hands.
-    Tells { which: usize, outcome: usize },
+    Tells {
+        which: usize,
+        outcome: usize,
+    },
     /// A carrier reports about any message that was ever given out.
-    Reports { which: usize, delivered: bool },
+    Reports {
+        which: usize,
+        delivered: bool,
+    },
     /// The app answers one of the messages for which it asked for time.
-    Answers { which: usize },
-    Waits { seconds: u64 },
-    Down { backend: usize },
-    Up { backend: usize },
+    Answers {
+        which: usize,
+    },
+    Waits {
+        seconds: u64,
+    },
+    Down {
+        backend: usize,
+    },
+    Up {
+        backend: usize,
+    },
     /// One of the next calls of the store fails.
-    Fails { call: u64, all: bool, ill: u32 },
+    Fails {
+        call: u64,
+        all: bool,
+        ill: u32,
+    },
     Crash,
     Restart,
 }
@@ -99,8 +122,13 @@ impl Ledger {
                 let _ = stage.report(&Report { backend: "zain".into(), about, verdict, note: None }, now);
             }
             Act::Answers { which } => {
-                let owed: Vec<_> =
-                    stage.journal().seen.iter().filter(|seen| seen.text.starts_with("later")).cloned().collect();
+                let owed: Vec<_> = stage
+                    .journal()
+                    .seen
+                    .iter()
+                    .filter(|seen| seen.text.starts_with("later"))
+                    .cloned()
+                    .collect();
                 if let Some(seen) = owed.get(which % owed.len().max(1)) {
                     stage.answers(seen.id, "obedient", &format!("answer to {}", seen.text));
                 }
