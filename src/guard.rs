@@ -1,7 +1,7 @@
 //! The loop guard: ends the conversation of two machines that answer each other.
 //!
-//! It trips when the text of a connection repeats our last reply or itself three times within a minute, or when 30 replies
-//! went to one connection within five minutes. It forgets by itself: once the other side is quiet for the same
+//! It trips when the text of a connection repeats our last reply or itself, by default three times within a minute, or
+//! when so many replies went to one connection as no person reads, by default 30 within five minutes. It forgets by itself: once the other side is quiet for the same
 //! time, it is answered again. It remembers digests, not texts, and is bounded.
 
 use crate::message::Connection;
@@ -11,18 +11,37 @@ use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-/// How many repetitions trip the guard, and within what time.
-const REPETITIONS: usize = 3;
-const REPETITION_TIME: Duration = Duration::from_secs(60);
-/// How many replies to one connection trip the guard, and within what time.
-const REPLIES: usize = 30;
-const REPLY_TIME: Duration = Duration::from_secs(300);
+/// What trips the guard.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// So many repetitions ...
+    pub repetitions: usize,
+    /// ... within this time.
+    pub repetition_time: Duration,
+    /// So many replies to one connection ...
+    pub replies: usize,
+    /// ... within this time.
+    pub reply_time: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            repetitions: 3,
+            repetition_time: Duration::from_secs(60),
+            replies: 30,
+            reply_time: Duration::from_secs(300),
+        }
+    }
+}
+
 /// Beyond so many connections the quiet ones are forgotten.
 const CONNECTIONS: usize = 20_000;
 
 /// Remembers what was said lately, connection by connection.
 #[derive(Debug, Default)]
 pub struct LoopGuard {
+    limits: Limits,
     talks: HashMap<Connection, Talk>,
 }
 
@@ -36,6 +55,11 @@ struct Talk {
 }
 
 impl LoopGuard {
+    /// Changes the limits from now on.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
     /// A message came in.
     pub fn heard(&mut self, connection: &Connection, text: &str, now: Timestamp) {
         if self.talks.len() >= CONNECTIONS && !self.talks.contains_key(connection) {
@@ -45,7 +69,7 @@ impl LoopGuard {
         let digest = Some(digest(text));
         if talk.last_in == digest || talk.last_out == digest {
             talk.repetitions.push_back(now);
-            if talk.repetitions.len() > REPETITIONS {
+            if talk.repetitions.len() > self.limits.repetitions {
                 talk.repetitions.pop_front();
             }
         }
@@ -54,22 +78,26 @@ impl LoopGuard {
     }
 
     /// A reply wants to go out. `Err` says why it must not.
-    pub fn may_reply(
-        &mut self,
-        connection: &Connection,
-        text: &str,
-        now: Timestamp,
-    ) -> Result<(), &'static str> {
+    pub fn may_reply(&mut self, connection: &Connection, text: &str, now: Timestamp) -> Result<(), String> {
         let Some(talk) = self.talks.get_mut(connection) else {
             return Ok(());
         };
-        drop_before(&mut talk.repetitions, now - REPETITION_TIME);
-        drop_before(&mut talk.replies, now - REPLY_TIME);
-        if talk.repetitions.len() >= REPETITIONS {
-            return Err("loop guard: the other side repeats us or itself, 3 times within 60 s");
+        let limits = &self.limits;
+        drop_before(&mut talk.repetitions, now - limits.repetition_time);
+        drop_before(&mut talk.replies, now - limits.reply_time);
+        if talk.repetitions.len() >= limits.repetitions {
+            return Err(format!(
+                "loop guard: the other side repeats us or itself, {} times within {} s",
+                limits.repetitions,
+                limits.repetition_time.as_secs()
+            ));
         }
-        if talk.replies.len() >= REPLIES {
-            return Err("loop guard: 30 replies to this connection within 5 minutes");
+        if talk.replies.len() >= limits.replies {
+            return Err(format!(
+                "loop guard: {} replies to this connection within {} s",
+                limits.replies,
+                limits.reply_time.as_secs()
+            ));
         }
         talk.replies.push_back(now);
         talk.last_out = Some(digest(text));
@@ -77,7 +105,7 @@ impl LoopGuard {
     }
 
     fn forget(&mut self, now: Timestamp) {
-        let quiet = now - REPLY_TIME;
+        let quiet = now - self.limits.reply_time.max(self.limits.repetition_time);
         self.talks.retain(|_, talk| talk.seen > quiet);
         if self.talks.len() >= CONNECTIONS {
             // A flood from more numbers than can be remembered is no conversation of two machines.

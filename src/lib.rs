@@ -29,3 +29,14 @@ pub mod testing;
 pub mod shell;
 
 pub mod cli;
+
+/// The Rust in the documents is compiled and run by `cargo test --doc`.
+#[cfg(doctest)]
+mod documents {
+    #[doc = include_str!("../README.md")]
+    mod readme {}
+    #[doc = include_str!("../docs/testscript.md")]
+    mod testscript {}
+    #[doc = include_str!("../docs/writing-an-app.md")]
+    mod writing_an_app {}
+}

@@ -62,10 +62,10 @@ impl Registry {
 
     /// What settings may say.
     pub fn catalogue(&self) -> Catalogue {
-        let mut catalogue = Catalogue::standard();
+        let mut catalogue = Catalogue::recognised();
         catalogue.engines.retain(|known| self.engines.iter().all(|engine| engine.spec.name != known.name));
-        catalogue.apps.retain(|known| self.apps.iter().all(|app| app.spec.name != known.name));
-        catalogue.engines.extend(self.engines.iter().map(|engine| engine.spec));
+        let engines = self.engines.iter().map(|engine| engine.spec);
+        catalogue.engines = engines.chain(catalogue.engines).collect();
         catalogue.apps.extend(self.apps.iter().map(|app| app.spec));
         catalogue
     }

@@ -5,7 +5,7 @@
 //! use rapidsms::phases::Apps;
 //! use rapidsms::testing::{TestRouter, TestScript};
 //!
-//! let mut router = TestRouter::new(Apps::new().with("echo", Echo::new()));
+//! let mut router = TestRouter::new(Apps::new().with("echo", Echo));
 //! assert_eq!(router.ask("1112223333", "echo hello"), ["hello"]);
 //!
 //! TestScript::parse("my test", "1112223333 > echo hello\n1112223333 < hello").unwrap().run(&mut router).unwrap();

@@ -19,7 +19,7 @@ pub const ENGINE: Engine = Engine {
     spec: EngineSpec {
         // The short name in `ENGINE = "bucket"`, and the dotted names of the older systems.
         name: "bucket",
-        aliases: &["rapidsms.backends.bucket"],
+        aliases: &["rapidsms.backends.bucket", "rapidsms.backends.database", "rapidsms.backends.db"],
         // No settings of its own. An engine that has some lists each with its kind, default and meaning.
         keys: &[],
         built: true,

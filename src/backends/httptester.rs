@@ -16,7 +16,12 @@ use crate::settings::{BackendSettings, EngineSpec};
 pub const ENGINE: Engine = Engine {
     spec: EngineSpec {
         name: "httptester",
-        aliases: &["threadless_router.backends.httptester.backend", "threadless_router.backends.httptester"],
+        aliases: &[
+            "threadless_router.backends.httptester.backend",
+            "threadless_router.backends.httptester",
+            "rapidsms.contrib.httptester.backend",
+            "rapidsms.contrib.httptester",
+        ],
         keys: &[],
         built: true,
         tester: true,

@@ -1,42 +1,32 @@
 //! `rapidsms run_router`: the router in the foreground.
 
-use super::Exit;
-use crate::registry::Registry;
-use crate::settings::{self, Settings};
+use super::print::say;
+use super::{Ended, Exit, Failure, Place};
+use crate::settings::Settings;
 use crate::shell::{self, Daemon, Ending, StartError};
 use std::io::IsTerminal;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
 
 /// Runs until a signal ends it.
-pub(super) fn run(file: Option<&Path>, registry: Registry) -> Exit {
-    let loaded = settings::find(file)
-        .and_then(|file| settings::load(&file, &registry.catalogue()).map(|loaded| (file, loaded)));
-    let (file, loaded) = match loaded {
-        Ok(loaded) => loaded,
-        Err(error) => {
-            eprintln!("{error}\nnothing was started");
-            return Exit::Settings;
-        }
-    };
+pub(super) fn run(place: &Place) -> Ended {
+    let (file, loaded) = place.load().map_err(|error| nothing_started(error.into()))?;
     start_log(&loaded.settings);
     for warning in &loaded.warnings {
-        eprintln!("{warning}\n");
+        say(format_args!("{warning}\n"));
     }
     // Whatever this process creates is for its own user only.
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
-    match shell::run(loaded.settings, registry, &file, greet) {
-        Ok(Ending::Stopped) => Exit::Ok,
-        Ok(Ending::Restart) => begin_again(),
-        Err(error) => {
-            eprintln!("error: {error}\nnothing was started");
-            match error {
-                StartError::Settings(_) => Exit::Settings,
-                StartError::Store(_) => Exit::Store,
-                StartError::System(_) => Exit::Failed,
-            }
-        }
+    match shell::run(loaded.settings, place.registry.clone(), &file, greet) {
+        Ok(Ending::Stopped) => Ok(Exit::Ok),
+        Ok(Ending::Restart) => Ok(begin_again()),
+        Err(StartError::Settings(error)) => Err(nothing_started(error.into())),
+        Err(StartError::Store(error)) => Err(nothing_started(error.into())),
+        Err(StartError::System(why)) => Err(nothing_started(Failure::failed(why))),
     }
+}
+
+fn nothing_started(failure: Failure) -> Failure {
+    Failure { sentence: format!("{}\nnothing was started", failure.sentence), ..failure }
 }
 
 /// The log goes to standard error. Under systemd the journal has the time already.
@@ -56,19 +46,30 @@ fn greet(daemon: &Daemon) {
     let backends = daemon.board().lock().backends.len();
     for address in daemon.addresses() {
         log::info!("listening on http://{address}");
-        let unspecified = address.ip().is_unspecified();
-        let address = if unspecified { format!("127.0.0.1:{}", address.port()) } else { address.to_string() };
-        eprintln!("Message Tester: http://{address}/httptester/");
+        let mut address = *address;
+        if address.ip().is_unspecified() {
+            // What listens everywhere is reached here by loopback.
+            address.set_ip(match address {
+                std::net::SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+                std::net::SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+            });
+        }
+        say(format_args!("Message Tester: http://{address}/httptester/"));
     }
     let plural = if backends == 1 { "" } else { "s" };
     let how = if std::io::stderr().is_terminal() { "; Ctrl-C stops it" } else { "" };
-    eprintln!("The router runs with {backends} backend{plural}{how}.");
+    say(format_args!("The router runs with {backends} backend{plural}{how}."));
 }
 
 /// Replaces this process by a fresh one with the same arguments: whatever is stuck in it is gone.
 fn begin_again() -> Exit {
-    let program = std::env::current_exe();
-    let Ok(program) = program else { return Exit::Failed };
+    let program = match std::env::current_exe() {
+        Ok(program) => program,
+        Err(error) => {
+            log::error!("the process could not begin again: {error}");
+            return Exit::Failed;
+        }
+    };
     let error = std::process::Command::new(program).args(std::env::args_os().skip(1)).exec();
     log::error!("the process could not begin again: {error}");
     Exit::Failed

@@ -144,13 +144,15 @@ impl Router {
     /// stores of several machines may meet, any number in a test. What an earlier process left unfinished goes on at the first `step`.
     pub fn new(store: Box<dyn Store>, apps: Apps, policy: Policy, seed: u64) -> Router {
         let ids = Ids::new(store.newest(), seed);
+        let mut guard = LoopGuard::default();
+        guard.set_limits(policy.loop_limits.clone());
         Router {
             store,
             apps,
             policy,
             desks: HashMap::new(),
             ids,
-            guard: LoopGuard::default(),
+            guard,
             counters: Counters::default(),
             claimed: Vec::new(),
             ready: Vec::new(),
@@ -187,6 +189,7 @@ impl Router {
 
     /// Changes the rules from now on.
     pub fn set_policy(&mut self, policy: Policy) {
+        self.guard.set_limits(policy.loop_limits.clone());
         self.policy = policy;
     }
 
@@ -637,7 +640,7 @@ impl Router {
                 } else if let Err(why) = Self::loop_guard(&mut self.guard, desk, &draft, now) {
                     log::warn!("reply to {} cancelled: {why}", draft.connection);
                     self.counters.loops += 1;
-                    (State::Cancelled, Some(why.to_string()))
+                    (State::Cancelled, Some(why))
                 } else if let Some(parked) = &desk.parked {
                     (State::Held, Some(format!("backend {} is parked: {parked}", draft.connection.backend)))
                 } else {
@@ -650,12 +653,7 @@ impl Router {
         Decided { id: self.ids.next(now), draft, state, reason, actor, expires_at, at: now }
     }
 
-    fn loop_guard(
-        guard: &mut LoopGuard,
-        desk: &Desk,
-        draft: &Draft,
-        now: Timestamp,
-    ) -> Result<(), &'static str> {
+    fn loop_guard(guard: &mut LoopGuard, desk: &Desk, draft: &Draft, now: Timestamp) -> Result<(), String> {
         if desk.policy.loop_guard && draft.in_response_to.is_some() {
             guard.may_reply(&draft.connection, &draft.text, now)
         } else {

@@ -1,5 +1,6 @@
 //! The rules a router works by, what it refuses and what it counts: plain data.
 
+use crate::guard;
 use crate::message::Name;
 use crate::retry::OnUncertain;
 use serde::Serialize;
@@ -27,6 +28,8 @@ pub struct Policy {
     pub poison_tries: u32,
     /// Ended messages are deleted after this long; never, when not said.
     pub retention: Option<Duration>,
+    /// When machines that answer each other are stopped.
+    pub loop_limits: guard::Limits,
 }
 
 impl Default for Policy {
@@ -41,6 +44,7 @@ impl Default for Policy {
             batch: 256,
             poison_tries: 3,
             retention: None,
+            loop_limits: guard::Limits::default(),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! What settings may say: the engines, the apps and the keys of each, as plain data.
 //!
-//! The reader (`read`) knows no engine and no app by name; it is given a [`Catalogue`]. [`Catalogue::standard`] is that
-//! of this program. Names of the older systems are found here too, so that their settings work as they are, and
-//! [`Catalogue::mappings`] prints them.
+//! The reader (`read`) knows no engine and no app by name; it is given a [`Catalogue`]. The registry makes that of a program
+//! from its engines and apps and from [`Catalogue::recognised`]: names of the older systems, so that their settings
+//! work as they are, and engines that this build does not have. [`Catalogue::mappings`] prints them all.
 
 use std::time::Duration;
 
@@ -178,11 +178,11 @@ pub struct Mapping {
 }
 
 impl Catalogue {
-    /// The engines and apps of this program.
-    pub fn standard() -> Catalogue {
+    /// What is known without any engine or app of this build: old names, and engines that are recognised only.
+    pub fn recognised() -> Catalogue {
         Catalogue {
             engines: known::ENGINES.to_vec(),
-            apps: known::APPS.to_vec(),
+            apps: Vec::new(),
             hosts: known::HOSTS.to_vec(),
             old_apps: known::OLD_APPS.to_vec(),
         }

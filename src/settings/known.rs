@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::catalogue::{AppSpec, EngineSpec, Key, Kind, OldApp};
+use super::catalogue::{EngineSpec, Key, Kind, OldApp};
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -149,29 +149,8 @@ pub(super) const BACKEND: &[Key] = &[
     Key::ignored("router.celery.eager", "every message is handled in order by the router"),
 ];
 
-/// The engines.
+/// Engines that are recognised and not in this build.
 pub(super) const ENGINES: &[EngineSpec] = &[
-    EngineSpec {
-        name: "bucket",
-        aliases: &["rapidsms.backends.bucket", "rapidsms.backends.database", "rapidsms.backends.db"],
-        keys: &[],
-        built: true,
-        tester: true,
-        about: "keeps what is sent; for the Message Tester and for tests",
-    },
-    EngineSpec {
-        name: "httptester",
-        aliases: &[
-            "threadless_router.backends.httptester.backend",
-            "threadless_router.backends.httptester",
-            "rapidsms.contrib.httptester.backend",
-            "rapidsms.contrib.httptester",
-        ],
-        keys: &[],
-        built: true,
-        tester: true,
-        about: "a Message Tester of its own",
-    },
     EngineSpec {
         name: "gsm",
         aliases: &["rapidsms.backends.gsm"],
@@ -333,34 +312,6 @@ pub(super) const HOSTS: &[EngineSpec] = &[
         built: false,
         tester: false,
         about: "fixed answers from a table",
-    },
-];
-
-/// The apps in the box.
-pub(super) const APPS: &[AppSpec] = &[
-    AppSpec {
-        name: "handlers",
-        aliases: &["rapidsms.contrib.handlers", "rapidsms.apps.handlers"],
-        keys: &[],
-        about: "runs the keyword and pattern handlers",
-    },
-    AppSpec {
-        name: "registration",
-        aliases: &["rapidsms.contrib.registration", "rapidsms.apps.registration"],
-        keys: &[],
-        about: "JOIN NAME, LANGUAGE CODE",
-    },
-    AppSpec {
-        name: "echo",
-        aliases: &["rapidsms.contrib.echo", "rapidsms.apps.echo"],
-        keys: &[],
-        about: "echo TEXT, and ping",
-    },
-    AppSpec {
-        name: "default",
-        aliases: &["rapidsms.contrib.default", "rapidsms.apps.default"],
-        keys: &[],
-        about: "DEFAULT_RESPONSE when no app had an answer",
     },
 ];
 

@@ -293,7 +293,7 @@ mod tests {
 
     #[test]
     fn every_default_of_the_catalogue_is_a_value_of_its_kind() {
-        let catalogue = super::super::Catalogue::standard();
+        let catalogue = crate::registry::Registry::standard().catalogue();
         use super::super::known::{BACKEND, DATABASE, HOSTED_APP, ROUTER, TOP, WEB};
         let own = catalogue.engines.iter().chain(&catalogue.hosts).map(|engine| engine.keys);
         let apps = catalogue.apps.iter().map(|app| app.keys);

@@ -5,13 +5,14 @@ use super::board::{BackendNotice, BackendState, Board};
 use super::event::{Event, LineId, LineNews, Mouth};
 use super::supervisor::{self, Running};
 use crate::apps::Host;
+use crate::guard;
 use crate::message::{Direction, Name, Outgoing, SendFailure};
 use crate::registry::Registry;
 use crate::router::{BackendPolicy, Policy, Refusal, Refused, Router};
 use crate::settings::{BackendSettings, Settings};
 use crate::store::StoreError;
 use crate::time::{Clock, Timestamp};
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use crossbeam_channel::Receiver;
 use sd_notify::NotifyState;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -155,10 +156,7 @@ impl Core {
                 until = until.min(moment + backend.watchdog.saturating_sub(busy));
             }
         }
-        match self.events.recv_deadline(until) {
-            Ok(event) => Some(event),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-        }
+        self.events.recv_deadline(until).ok()
     }
 
     /// Steps, commits, tells, and hands over what is to be sent.
@@ -542,18 +540,26 @@ pub fn notify(state: &[NotifyState<'_>]) {
     }
 }
 
-fn policy(settings: &Settings) -> Policy {
+/// The router's rules as the settings have them.
+pub(crate) fn policy(settings: &Settings) -> Policy {
     Policy {
         validity: settings.router.validity,
         on_uncertain: settings.router.on_uncertain,
         app_timeout: settings.router.app_timeout,
         max_pending: settings.router.max_pending,
         retention: settings.database.purge_after,
+        loop_limits: guard::Limits {
+            repetitions: settings.router.loop_repeats,
+            repetition_time: settings.router.loop_repeats_within,
+            replies: settings.router.loop_replies,
+            reply_time: settings.router.loop_replies_within,
+        },
         ..Policy::default()
     }
 }
 
-fn backend_policy(settings: &BackendSettings, window: usize) -> BackendPolicy {
+/// A backend's rules as the settings have them.
+pub(crate) fn backend_policy(settings: &BackendSettings, window: usize) -> BackendPolicy {
     BackendPolicy {
         window,
         tester: settings.tester,

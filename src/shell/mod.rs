@@ -243,7 +243,8 @@ fn spawn<T: Send + 'static>(
     Builder::new().name(name).spawn(run).map_err(failed)
 }
 
-fn wall() -> Timestamp {
+/// What the wall clock says.
+pub(crate) fn wall() -> Timestamp {
     match SystemTime::now().duration_since(UNIX_EPOCH) {
         Ok(since) => Timestamp::default() + since,
         Err(before) => Timestamp::default() - before.duration(),
@@ -251,7 +252,7 @@ fn wall() -> Timestamp {
 }
 
 /// A number that another machine's router does not have.
-fn seed() -> u64 {
+pub(crate) fn seed() -> u64 {
     let mut octets = [0; 8];
     match getrandom::fill(&mut octets) {
         Ok(()) => u64::from_le_bytes(octets),

@@ -1,13 +1,13 @@
 //! A store in memory, for tests, scripts and routers that need no disk. It keeps the whole contract of
 //! [`Store`] but one sentence: what is in it ends with the process.
 //!
-//! The writer owns the records; a commit hands the changed ones to the readers under a lock of their own, so a
-//! reader sees what is committed and the writer never waits for a page being read for longer than that page takes.
-//! A commit cannot fail, hence nothing is ever undone and no undo log is kept.
+//! It is laid out for speed: messages lie in one slab whose places are used again in the order in which they became
+//! free, so that a store that forgets its oldest messages walks through memory in one direction. Readers have their own copy, which commits
+//! keep up to date as long as there is a reader. A commit cannot fail, hence nothing is ever undone and no undo log is kept.
 
 use super::*;
 use crate::message::Outgoing;
-use rustc_hash::FxHashMap;
+use std::cell::Cell;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,30 +15,32 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// The store in memory.
 #[derive(Debug)]
 pub struct Memory {
-    /// By [`MessageId::key`].
-    slots: FxHashMap<i64, Slot>,
+    slab: Slab,
     newest: Option<MessageId>,
     backends: Vec<Line>,
-    backend_numbers: HashMap<Name, usize>,
+    backend_numbers: HashMap<Name, u32>,
     addresses: Vec<Address>,
-    unused_addresses: Vec<usize>,
+    unused_addresses: Vec<u32>,
     /// Received messages that may be claimed, by [`Tried`]. Entries may be stale: the slot decides.
     ready: [Agenda; 2],
-    /// Ends of validity of outgoing messages. Entries may be stale: the record decides.
+    /// Ends of validity of outgoing messages. Entries may be stale: the slot decides.
     validity: Agenda,
-    remote: HashMap<Arc<str>, Vec<i64>>,
+    remote: HashMap<Arc<str>, Vec<Place>>,
     keys: HashMap<Box<str>, HashMap<Box<str>, Remembered>>,
     contacts: BTreeMap<i64, Contact>,
     last_contact: i64,
-    actors: FxHashMap<Box<str>, Arc<str>>,
+    actors: HashMap<Arc<str>, ()>,
+    last_actor: Arc<str>,
     /// How many ended messages to keep, and those there are in the order of their ends.
     keep: Option<usize>,
-    ended: VecDeque<i64>,
-    ended_count: usize,
+    ended: VecDeque<Place>,
     waiting: [u64; 2],
-    /// Keys of records that changed since the last commit.
-    touched: Vec<i64>,
+    /// Messages that changed since the last commit, as long as anybody reads.
+    touched: Vec<Place>,
+    transaction: u32,
     changed: bool,
+    /// Whether the copy for readers is kept up to date. A cell, because a reader begins through a shared reference.
+    watched: Cell<bool>,
     committed: Arc<Mutex<Committed>>,
 }
 
@@ -52,7 +54,7 @@ impl Memory {
     /// An empty store that keeps everything until it is purged.
     pub fn new() -> Memory {
         Memory {
-            slots: FxHashMap::default(),
+            slab: Slab::default(),
             newest: None,
             backends: Vec::new(),
             backend_numbers: HashMap::new(),
@@ -64,13 +66,15 @@ impl Memory {
             keys: HashMap::new(),
             contacts: BTreeMap::new(),
             last_contact: 0,
-            actors: FxHashMap::default(),
+            actors: HashMap::new(),
+            last_actor: Arc::from(""),
             keep: None,
             ended: VecDeque::new(),
-            ended_count: 0,
             waiting: [0; 2],
             touched: Vec::new(),
+            transaction: 1,
             changed: false,
+            watched: Cell::new(false),
             committed: Arc::default(),
         }
     }
@@ -87,23 +91,21 @@ impl Store for Memory {
         self.newest
     }
 
-    fn accept(&mut self, row: &NewIncoming<'_>) -> Result<(), StoreError> {
-        check_new(row.id, self.newest, Direction::In, row.state)?;
-        let address = self.address(&row.incoming.connection);
-        let actor = self.backends[self.addresses[address].backend].actor.clone();
-        self.insert(
-            address,
-            Record {
-                reason: row.reason.map(Arc::from),
-                raw: row.incoming.raw.as_deref().map(Arc::from),
-                source_time: row.incoming.source_time,
-                about: row.duplicate_of,
-                ..Record::new(row.id, &row.incoming.connection, &row.incoming.text, row.state, row.at)
-            },
-            row.origin,
-            INBOUND,
-            actor,
-        );
+    fn accept(&mut self, new: &NewIncoming<'_>) -> Result<(), StoreError> {
+        check_new(new.id, self.newest, Direction::In, new.state)?;
+        let address = self.address(&new.incoming.connection);
+        let actor = self.backends[self.addresses[address as usize].backend as usize].actor.clone();
+        let mut message = Message::new(new.id, &new.incoming.text, new.state, new.at);
+        message.address = address;
+        message.origin = new.origin;
+        message.about = new.duplicate_of;
+        message.reason = new.reason.map(Arc::from);
+        if new.incoming.raw.is_some() || new.incoming.source_time.is_some() {
+            let rare = message.rare();
+            rare.raw.clone_from(&new.incoming.raw);
+            rare.source_time = new.incoming.source_time;
+        }
+        self.insert(message, actor);
         Ok(())
     }
 
@@ -116,104 +118,98 @@ impl Store for Memory {
         let before = tried == Tried::Before;
         let mut claimed = Vec::new();
         while claimed.len() < limit {
-            let Some((_, key)) = self.ready[usize::from(before)].pop(&|_, key| {
-                self.slots.get(&key).is_some_and(|slot| slot.due == READY && slot.tried == before)
-            }) else {
-                break;
-            };
-            let Some(slot) = self.slots.get_mut(&key) else { continue };
-            slot.due = CLAIMED;
-            let contact = self.addresses[slot.address].contact;
-            let record = change(slot, &mut self.touched);
-            record.attempts += 1;
-            record.redelivered |= before;
-            claimed.push(Unfinished {
-                id: record.id,
-                connection: record.connection.clone(),
-                text: record.text.to_string(),
-                received_at: record.created_at,
-                source_time: record.source_time,
-                attempt: record.attempts,
-                redelivered: record.redelivered,
-                origin: record.origin,
-                contact: contact.and_then(|contact| self.contacts.get(&contact)).cloned(),
+            let slab = &self.slab;
+            let first = self.ready[usize::from(before)].pop(&|_, place| {
+                slab.get(place).is_some_and(|message| message.due == READY && message.tried == before)
             });
-            self.changed = true;
+            let Some((_, place)) = first else { break };
+            let Some(message) = self.change(place) else { continue };
+            message.due = CLAIMED;
+            message.attempts += 1;
+            message.redelivered |= before;
+            let Some(message) = self.slab.get(place) else { continue };
+            let address = &self.addresses[message.address as usize];
+            claimed.push(Unfinished {
+                id: message.id(),
+                connection: address.connection.clone(),
+                text: message.text.to_string(),
+                received_at: message.created_at,
+                source_time: message.rare.as_ref().and_then(|rare| rare.source_time),
+                attempt: message.attempts,
+                redelivered: message.redelivered,
+                origin: message.origin,
+                contact: address.contact.and_then(|contact| self.contacts.get(&contact)).cloned(),
+            });
         }
         Ok(claimed)
     }
 
     fn finish(&mut self, id: MessageId, ending: &Ending, now: Timestamp) -> Result<bool, StoreError> {
-        let Some(slot) = find(&self.slots, id) else { return Ok(false) };
-        let from = slot.record.state;
-        if from != State::Received || !from.may_become(ending.state) {
+        let Some(place) = self.slab.find(id) else { return Ok(false) };
+        let from = self.slab.state(place);
+        if from != Some(State::Received) || !State::Received.may_become(ending.state) {
             return Ok(false);
         }
         let actor = self.actor(&ending.actor);
         let reason = ending.reason.as_deref().map(Arc::from);
-        self.become_state(id, ending.state, actor, reason, now, |_| ());
-        self.leave(id.key(), now);
-        self.end(id.key());
+        self.become_state(place, ending.state, actor, reason, now, |_| ());
+        self.leave(place, now);
+        self.end(place);
         Ok(true)
     }
 
     fn put_back(&mut self, id: MessageId, _now: Timestamp) -> Result<(), StoreError> {
-        let Some(slot) = find_mut(&mut self.slots, id) else { return Ok(()) };
-        if slot.record.state != State::Received || slot.due != CLAIMED {
-            return Ok(());
+        let Some(place) = self.slab.find(id) else { return Ok(()) };
+        if let Some(message) = self.slab.get(place)
+            && message.state == State::Received
+            && message.due == CLAIMED
+            && let Some(message) = self.change(place)
+        {
+            message.tried = true;
+            message.attempts = message.attempts.saturating_sub(1);
+            self.set_due(place, READY);
         }
-        slot.tried = true;
-        slot.due = READY;
-        let record = change(slot, &mut self.touched);
-        record.attempts = record.attempts.saturating_sub(1);
-        self.ready[1].push(READY, id.key(), self.slots.len());
-        self.changed = true;
         Ok(())
     }
 
-    fn queue(&mut self, row: &NewOutgoing<'_>) -> Result<(), StoreError> {
-        check_new(row.id, self.newest, Direction::Out, row.state)?;
-        let address = self.address(row.connection);
-        let actor = self.actor(row.actor);
-        if !is_ended(row.state) {
-            self.validity.push(row.expires_at.0, row.id.key(), self.slots.len());
+    fn queue(&mut self, new: &NewOutgoing<'_>) -> Result<(), StoreError> {
+        check_new(new.id, self.newest, Direction::Out, new.state)?;
+        let actor = self.actor(new.actor);
+        let mut message = Message::new(new.id, new.text, new.state, new.at);
+        message.address = self.address(new.connection);
+        message.class = class_of(new.priority);
+        message.origin = new.origin;
+        message.about = new.in_response_to;
+        message.reason = new.reason.map(Arc::from);
+        message.expires_at = new.expires_at;
+        if new.not_before.is_some() {
+            message.rare().not_before = new.not_before;
         }
-        self.insert(
-            address,
-            Record {
-                reason: row.reason.map(Arc::from),
-                about: row.in_response_to,
-                not_before: row.not_before,
-                expires_at: Some(row.expires_at),
-                ..Record::new(row.id, row.connection, row.text, row.state, row.at)
-            },
-            row.origin,
-            class_of(row.priority),
-            actor,
-        );
+        let place = self.insert(message, actor);
+        if !is_ended(new.state) {
+            self.validity.push(new.expires_at.0, place, self.slab.len());
+        }
         Ok(())
     }
 
     fn take_due(&mut self, backend: &str, limit: usize, now: Timestamp) -> Result<Vec<Taken>, StoreError> {
         let Some(&number) = self.backend_numbers.get(backend) else { return Ok(Vec::new()) };
-        let actor = self.backends[number].actor.clone();
+        let actor = self.backends[number as usize].actor.clone();
         let mut taken = Vec::new();
         for class in 0..3 {
             while taken.len() < limit {
-                let agenda = &mut self.backends[number].due[class];
-                let Some((due, key)) = agenda.peek(&|due, key| is_due(&self.slots, due, key)) else { break };
-                if due > now.0 {
-                    break;
-                }
+                let slab = &self.slab;
+                let agenda = &mut self.backends[number as usize].due[class];
+                let first =
+                    agenda.peek(&|due, place| slab.get(place).is_some_and(|message| message.due == due));
+                let Some((_, place)) = first.filter(|&(due, _)| due <= now.0) else { break };
                 agenda.heap.pop();
-                let Some(slot) = self.slots.get_mut(&key) else { continue };
-                slot.due = CLAIMED;
-                let id = slot.record.id;
-                self.become_state(id, State::Sending, actor.clone(), None, now, |record| {
-                    record.attempts += 1
+                self.become_state(place, State::Sending, actor.clone(), None, now, |message| {
+                    message.attempts += 1;
+                    message.due = CLAIMED;
                 });
-                if let Some(slot) = self.slots.get(&key) {
-                    taken.push(slot.record.taken());
+                if let Some(message) = self.slab.get(place) {
+                    taken.push(message.taken(&self.addresses));
                 }
             }
         }
@@ -221,67 +217,67 @@ impl Store for Memory {
     }
 
     fn settle(&mut self, id: MessageId, settlement: &Settlement, now: Timestamp) -> Result<bool, StoreError> {
-        let Some(slot) = find(&self.slots, id) else { return Ok(false) };
-        if slot.record.class == INBOUND {
+        let Some(place) = self.slab.find(id) else { return Ok(false) };
+        let Some(message) = self.slab.get(place).filter(|message| message.class != INBOUND) else {
             return Ok(false);
-        }
-        let from = slot.record.state;
+        };
+        let from = message.state;
         if settlement.state == State::Sending || !from.may_become(settlement.state) {
             self.note(id, &settlement.actor, &late(settlement), now)?;
             return Ok(false);
         }
-        let former = slot.record.remote_id.clone();
         let back = matches!(settlement.state, State::Queued | State::Uncertain);
-        let actor = self.actor(&settlement.actor);
-        let reason = settlement.reason.as_deref().map(Arc::from);
         let remote = settlement.remote_id.as_deref().map(Arc::<str>::from);
         if let Some(remote) = &remote {
-            if former.as_ref() != Some(remote) {
-                self.forget_remote(former.as_deref(), id.key());
-            }
-            let known = self.remote.entry(remote.clone()).or_default();
-            if !known.contains(&id.key()) {
-                known.push(id.key());
-            }
+            let former = message.rare.as_ref().and_then(|rare| rare.remote_id.clone());
+            self.forget_remote(former.as_deref(), place);
+            self.remote.entry(remote.clone()).or_default().push(place);
         }
-        self.become_state(id, settlement.state, actor, reason, now, |record| {
-            record.uncertain += u32::from(settlement.state == State::Uncertain);
-            record.attempts = record.attempts.saturating_sub(u32::from(settlement.uncounted));
-            record.remote_id = remote.or_else(|| record.remote_id.take());
-            record.parts = settlement.parts.or(record.parts);
-            record.retry_at = if back { settlement.due } else { None };
-        });
-        if back {
-            if from == State::Held {
-                self.enter_again(id.key(), now);
-            } else {
-                self.stay(id.key(), now);
+        let actor = self.actor(&settlement.actor);
+        let reason = settlement.reason.as_deref().map(Arc::from);
+        self.become_state(place, settlement.state, actor, reason, now, |message| {
+            message.uncertain += u32::from(settlement.state == State::Uncertain);
+            message.attempts = message.attempts.saturating_sub(u32::from(settlement.uncounted));
+            let retry_at = settlement.due.filter(|_| back);
+            if message.rare.is_some() || remote.is_some() || settlement.parts.is_some() || retry_at.is_some()
+            {
+                let rare = message.rare();
+                rare.remote_id = remote.or_else(|| rare.remote_id.take());
+                rare.parts = settlement.parts.or(rare.parts);
+                rare.retry_at = retry_at;
             }
+        });
+        if back && from == State::Held {
+            self.enter_again(place, now);
+        } else if back {
+            self.stay(place, now);
         } else {
-            self.leave(id.key(), now);
+            self.leave(place, now);
             if is_ended(settlement.state) && !is_ended(from) {
-                self.end(id.key());
+                self.end(place);
             }
         }
         Ok(true)
     }
 
     fn note(&mut self, id: MessageId, actor: &str, reason: &str, now: Timestamp) -> Result<(), StoreError> {
+        let Some(place) = self.slab.find(id) else { return Ok(()) };
         let actor = self.actor(actor);
-        let Some(slot) = find_mut(&mut self.slots, id) else { return Ok(()) };
-        let record = change(slot, &mut self.touched);
-        record.step(now, actor, Some(Arc::from(reason)));
-        self.changed = true;
+        if let Some(message) = self.change(place) {
+            message.step(now, message.attempts, actor, Some(Arc::from(reason)));
+        }
         Ok(())
     }
 
     fn next_due(&mut self, backend: &str) -> Result<Option<Timestamp>, StoreError> {
         let Some(&number) = self.backend_numbers.get(backend) else { return Ok(None) };
-        let slots = &self.slots;
-        let first = self.backends[number]
+        let slab = &self.slab;
+        let first = self.backends[number as usize]
             .due
             .iter_mut()
-            .filter_map(|agenda| agenda.peek(&|due, key| is_due(slots, due, key)))
+            .filter_map(|agenda| {
+                agenda.peek(&|due, place| slab.get(place).is_some_and(|message| message.due == due))
+            })
             .map(|(due, _)| due)
             .min();
         Ok(first.map(Timestamp))
@@ -290,26 +286,19 @@ impl Store for Memory {
     fn overdue(&mut self, now: Timestamp, limit: usize) -> Result<Vec<MessageId>, StoreError> {
         let mut found = Vec::new();
         let mut kept = Vec::new();
+        let slab = &self.slab;
         while found.len() < limit {
-            let slots = &self.slots;
-            let Some((until, key)) = self.validity.peek(&|until, key| is_valid_until(slots, until, key))
-            else {
-                break;
-            };
-            if until > now.0 {
-                break;
-            }
+            let first = self.validity.peek(&|until, place| {
+                slab.get(place)
+                    .is_some_and(|message| message.expires_at.0 == until && !is_ended(message.state))
+            });
+            let Some((until, place)) = first.filter(|&(until, _)| until <= now.0) else { break };
             self.validity.heap.pop();
-            kept.push(Reverse((until, key)));
-            if let Some(slot) = self.slots.get(&key)
-                && slot.record.state != State::Sending
-            {
-                found.push(slot.record.id);
-            }
+            kept.push(Reverse((until, place)));
+            found.extend(slab.get(place).filter(|message| message.state != State::Sending).map(Message::id));
         }
         // Finding is not settling: what the caller leaves as it is will be found again.
         self.validity.heap.extend(kept);
-        found.dedup();
         Ok(found)
     }
 
@@ -317,10 +306,9 @@ impl Store for Memory {
         let Some(known) = self.remote.get(remote_id) else { return Ok(None) };
         let newest = known
             .iter()
-            .filter_map(|key| self.slots.get(key))
-            .filter(|slot| &*slot.record.connection.backend == backend)
-            .filter(|slot| slot.record.remote_id.as_deref() == Some(remote_id))
-            .map(|slot| slot.record.id)
+            .filter_map(|&place| self.slab.get(place))
+            .filter(|message| &*self.addresses[message.address as usize].connection.backend == backend)
+            .map(Message::id)
             .max();
         Ok(newest)
     }
@@ -339,8 +327,7 @@ impl Store for Memory {
     }
 
     fn contact(&mut self, connection: &Connection) -> Result<Option<Contact>, StoreError> {
-        let known = self.known_address(connection).and_then(|address| self.addresses[address].contact);
-        Ok(known.and_then(|contact| self.contacts.get(&contact)).cloned())
+        Ok(self.contact_number(connection).and_then(|contact| self.contacts.get(&contact)).cloned())
     }
 
     fn change_contact(
@@ -355,11 +342,10 @@ impl Store for Memory {
                 let id = self.last_contact;
                 self.contacts.insert(id, Contact { id, name: name.clone(), language: language.clone() });
                 let address = self.address(connection);
-                self.addresses[address].contact = Some(id);
+                self.addresses[address as usize].contact = Some(id);
             }
             ContactChange::Language(language) => {
-                let known =
-                    self.known_address(connection).and_then(|address| self.addresses[address].contact);
+                let known = self.contact_number(connection);
                 if let Some(contact) = known.and_then(|contact| self.contacts.get_mut(&contact)) {
                     contact.language = language.clone();
                 }
@@ -367,7 +353,7 @@ impl Store for Memory {
             ContactChange::Join(id) => {
                 if self.contacts.contains_key(id) {
                     let address = self.address(connection);
-                    self.addresses[address].contact = Some(*id);
+                    self.addresses[address as usize].contact = Some(*id);
                 }
             }
         }
@@ -380,20 +366,18 @@ impl Store for Memory {
         _now: Timestamp,
     ) -> Result<Vec<Taken>, StoreError> {
         let mut sending = Vec::new();
-        let count = self.slots.len();
-        for (key, slot) in &mut self.slots {
-            if slot.due != CLAIMED || in_hand(slot.record.id) {
+        for place in self.slab.places() {
+            let Some(message) = self.slab.get_mut(place) else { continue };
+            if message.due != CLAIMED || in_hand(message.id()) {
                 continue;
             }
-            if slot.record.class == INBOUND {
-                slot.tried = true;
-                slot.due = READY;
-                self.ready[1].push(READY, *key, count);
+            if message.class == INBOUND {
+                message.tried = true;
+                self.set_due(place, READY);
             } else {
-                sending.push(slot.record.taken());
+                sending.push(message.taken(&self.addresses));
             }
         }
-        sending.sort_by_key(|taken| taken.outgoing.id);
         Ok(sending)
     }
 
@@ -402,24 +386,22 @@ impl Store for Memory {
         for line in &mut self.backends {
             line.due.iter_mut().for_each(|agenda| agenda.heap.clear());
         }
-        let count = self.slots.len();
-        for (&key, slot) in &mut self.slots {
-            if slot.record.class == INBOUND || is_ended(slot.record.state) {
+        for place in self.slab.places() {
+            let waits = |message: &Message| message.class != INBOUND && !is_ended(message.state);
+            if !self.slab.get(place).is_some_and(waits) {
                 continue;
             }
-            if slot.due != NOT_DUE && slot.due != CLAIMED {
-                slot.due = (Timestamp(slot.due) + by).0;
-                let line = &mut self.backends[self.addresses[slot.address].backend];
-                line.due[usize::from(slot.record.class) - 1].push(slot.due, key, count);
+            let Some(message) = self.change(place) else { continue };
+            message.expires_at = message.expires_at + by;
+            if let Some(rare) = &mut message.rare {
+                rare.not_before = rare.not_before.map(|at| at + by);
+                rare.retry_at = rare.retry_at.map(|at| at + by);
             }
-            let record = change(slot, &mut self.touched);
-            record.not_before = record.not_before.map(|at| at + by);
-            record.retry_at = record.retry_at.map(|at| at + by);
-            record.expires_at = record.expires_at.map(|at| at + by);
-            if let Some(until) = record.expires_at {
-                self.validity.push(until.0, key, count);
+            let (due, until) = (message.due, message.expires_at.0);
+            if due != NOT_DUE && due != CLAIMED {
+                self.set_due(place, (Timestamp(due) + by).0);
             }
-            self.changed = true;
+            self.validity.push(until, place, self.slab.len());
         }
         Ok(())
     }
@@ -435,19 +417,15 @@ impl Store for Memory {
             !keys.is_empty()
         });
         let Some(before) = before else { return Ok(0) };
-        let mut gone: Vec<i64> = self
-            .slots
-            .iter()
-            .filter(|(_, slot)| is_ended(slot.record.state) && slot.record.updated_at < before)
-            .map(|(&key, _)| key)
-            .collect();
-        gone.sort_unstable();
+        let mut gone = self.slab.places();
+        let old = |message: &Message| is_ended(message.state) && message.updated_at < before;
+        gone.retain(|&place| self.slab.get(place).is_some_and(old));
         gone.truncate(limit);
-        for &key in &gone {
-            self.remove(key);
+        for &place in &gone {
+            self.remove(place);
         }
-        let slots = &self.slots;
-        self.ended.retain(|key| slots.contains_key(key));
+        let slab = &self.slab;
+        self.ended.retain(|&place| slab.get(place).is_some());
         Ok(gone.len())
     }
 
@@ -459,28 +437,48 @@ impl Store for Memory {
         if !std::mem::take(&mut self.changed) {
             return Ok(());
         }
+        self.transaction = self.transaction.wrapping_add(1);
+        if !self.watched.get() {
+            return Ok(());
+        }
+        if Arc::strong_count(&self.committed) == 1 {
+            // The last reader is gone; the next one begins with a fresh copy.
+            self.watched.set(false);
+            self.touched.clear();
+            lock(&self.committed).records.clear();
+            return Ok(());
+        }
         let mut committed = lock(&self.committed);
-        for key in self.touched.drain(..) {
-            match self.slots.get_mut(&key) {
-                Some(slot) => {
-                    slot.touched = false;
-                    committed.records.insert(key, slot.record.clone());
+        for place in self.touched.drain(..) {
+            match self.slab.get(place) {
+                Some(message) => {
+                    committed.records.insert(place.key, message.detail(&self.addresses));
                 }
                 None => {
-                    committed.records.remove(&key);
+                    committed.records.remove(&place.key);
                 }
             }
         }
-        for (number, line) in self.backends.iter().enumerate() {
-            match committed.counts.get_mut(number) {
-                Some((_, counts)) => *counts = line.counts,
-                None => committed.counts.push((line.name.clone(), line.counts)),
-            }
-        }
+        committed.counts.clear();
+        committed.counts.extend(self.backends.iter().map(|line| (line.name.clone(), line.counts)));
         Ok(())
     }
 
+    /// Begins with a copy of everything, so it takes its time; and between transactions only, because that copy is of what is there.
     fn reader(&self) -> Result<Box<dyn Reader>, StoreError> {
+        if !self.watched.get() {
+            if self.changed {
+                return Err(StoreError::Locked(
+                    "a store in memory can only give its first reader after a commit".into(),
+                ));
+            }
+            let mut committed = lock(&self.committed);
+            let messages = self.slab.places().into_iter().filter_map(|place| self.slab.get(place));
+            committed.records =
+                messages.map(|message| (message.key, message.detail(&self.addresses))).collect();
+            committed.counts = self.backends.iter().map(|line| (line.name.clone(), line.counts)).collect();
+            self.watched.set(true);
+        }
         Ok(Box::new(MemoryReader { committed: self.committed.clone() }))
     }
 }
@@ -494,40 +492,23 @@ struct MemoryReader {
 impl Reader for MemoryReader {
     fn message(&mut self, id: MessageId) -> Result<Option<Detail>, StoreError> {
         let committed = lock(&self.committed);
-        let record = committed.records.get(&id.key()).filter(|record| record.id == id);
-        Ok(record.map(|record| Detail {
-            row: record.row(),
-            history: record.history.iter().map(Step::entry).collect(),
-            raw: record.raw.as_deref().map(<[u8]>::to_vec),
-        }))
+        Ok(committed.records.get(&id.key()).filter(|detail| detail.row.id == id).cloned())
     }
 
     fn messages(&mut self, query: &Query) -> Result<Page, StoreError> {
         let limit = query.limit.clamp(1, PAGE_LIMIT);
         let after = query.after.map(MessageId::key);
         let committed = lock(&self.committed);
-        let wanted = |record: &&Arc<Record>| record.fits(query);
-        let mut messages: Vec<Row> = if query.ascending {
+        let rows: Vec<&Row> = if query.ascending {
             let from = after.map_or(i64::MIN, |key| key.saturating_add(1));
-            let range = committed.records.range(from..);
-            range
-                .map(|(_, record)| record)
-                .filter(wanted)
-                .take(limit + 1)
-                .map(|record| record.row())
-                .collect()
+            let range = committed.records.range(from..).map(|(_, detail)| &detail.row);
+            range.filter(|row| fits(row, query)).take(limit + 1).collect()
         } else {
             let range = committed.records.range(..after.unwrap_or(i64::MAX)).rev();
-            range
-                .map(|(_, record)| record)
-                .filter(wanted)
-                .take(limit + 1)
-                .map(|record| record.row())
-                .collect()
+            range.map(|(_, detail)| &detail.row).filter(|row| fits(row, query)).take(limit + 1).collect()
         };
-        let more = messages.len() > limit;
-        messages.truncate(limit);
-        let next = messages.last().filter(|_| more).map(|row| row.id);
+        let messages: Vec<Row> = rows.iter().take(limit).copied().cloned().collect();
+        let next = messages.last().filter(|_| rows.len() > limit).map(|row| row.id);
         Ok(Page { messages, next })
     }
 
@@ -551,10 +532,8 @@ impl Reader for MemoryReader {
     fn recount(&mut self) -> Result<Vec<Count>, StoreError> {
         let committed = lock(&self.committed);
         let mut counted: BTreeMap<(Name, Direction, State), u64> = BTreeMap::new();
-        for record in committed.records.values() {
-            *counted
-                .entry((record.connection.backend.clone(), record.direction(), record.state))
-                .or_default() += 1;
+        for Detail { row, .. } in committed.records.values() {
+            *counted.entry((row.backend.clone(), row.direction, row.state)).or_default() += 1;
         }
         let counts = counted
             .into_iter()
@@ -565,26 +544,22 @@ impl Reader for MemoryReader {
 
     fn oldest_waiting(&mut self, backend: &str) -> Result<Option<Timestamp>, StoreError> {
         let committed = lock(&self.committed);
-        let oldest = committed
-            .records
-            .values()
-            .find(|record| {
-                record.class != INBOUND && record.state.is_open() && &*record.connection.backend == backend
-            })
-            .map(|record| record.created_at);
-        Ok(oldest)
+        let mut rows = committed.records.values().map(|detail| &detail.row);
+        let waits =
+            |row: &&Row| row.direction == Direction::Out && row.state.is_open() && *row.backend == *backend;
+        Ok(rows.find(waits).map(|row| row.created_at))
     }
 }
 
 /// The class of a received message; the classes of outgoing ones are 1 (reply), 2 (single) and 3 (bulk).
 const INBOUND: u8 = 0;
-/// [`Slot::due`] of a message that is not the first of its lane, is held or has ended.
+/// [`Message::due`] of a message that is not the first of its lane, is held or has ended.
 const NOT_DUE: i64 = i64::MIN;
-/// [`Slot::due`] of a message that was claimed.
+/// [`Message::due`] of a message that was claimed.
 const CLAIMED: i64 = i64::MAX;
-/// [`Slot::due`] of a received message that may be claimed; received messages have no time of their own.
+/// [`Message::due`] of a received message that may be claimed; received messages have no time of their own.
 const READY: i64 = 0;
-/// So many distinct actors are remembered; more than that are not names but noise.
+/// So many distinct actors share their names; more than that are not names but noise.
 const ACTOR_LIMIT: usize = 1_000;
 
 type Counts = [[u64; State::ALL.len()]; 2];
@@ -592,55 +567,78 @@ type Counts = [[u64; State::ALL.len()]; 2];
 /// What readers see.
 #[derive(Debug, Default)]
 struct Committed {
-    records: BTreeMap<i64, Arc<Record>>,
+    records: BTreeMap<i64, Detail>,
     counts: Vec<(Name, Counts)>,
 }
 
-/// A record and its place in the queues, which readers do not see.
-#[derive(Debug)]
-struct Slot {
-    record: Arc<Record>,
-    address: usize,
-    due: i64,
-    tried: bool,
-    touched: bool,
+/// Where a message lies. The place may have been given to another one since: [`Slab::get`] compares the keys.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Place {
+    key: i64,
+    slot: u32,
 }
 
-/// A message.
-#[derive(Clone, Debug)]
-struct Record {
-    id: MessageId,
-    connection: Connection,
-    text: Arc<str>,
-    raw: Option<Arc<[u8]>>,
-    class: u8,
-    origin: Origin,
-    state: State,
-    redelivered: bool,
-    attempts: u32,
-    uncertain: u32,
-    parts: Option<u32>,
-    reason: Option<Arc<str>>,
-    remote_id: Option<Arc<str>>,
-    about: Option<MessageId>,
+/// All messages.
+#[derive(Debug, Default)]
+struct Slab {
+    slots: Vec<Message>,
+    /// Used again first in, first out.
+    free: VecDeque<u32>,
+    /// Every message, by key, and some that are gone.
+    order: VecDeque<Place>,
+}
+
+/// A message. Kept small: a store of many messages is as fast as it is small.
+#[derive(Debug)]
+struct Message {
+    key: i64,
+    tail: i64,
+    /// From when it may be claimed, or one of the constants.
+    due: i64,
     created_at: Timestamp,
     updated_at: Timestamp,
+    /// Of no meaning for a received message.
+    expires_at: Timestamp,
+    about: Option<MessageId>,
+    text: Box<str>,
+    reason: Option<Arc<str>>,
+    rare: Option<Box<Rare>>,
+    address: u32,
+    attempts: u32,
+    uncertain: u32,
+    /// The last transaction in which it was touched.
+    touched: u32,
+    class: u8,
+    state: State,
+    origin: Origin,
+    redelivered: bool,
+    tried: bool,
+    live: bool,
+    /// The first entries; most messages have no more. Later ones are in [`Rare::history`].
+    history: [Option<Step>; 3],
+}
+
+/// What few messages have.
+#[derive(Debug, Default)]
+struct Rare {
+    raw: Option<Vec<u8>>,
     source_time: Option<Timestamp>,
     not_before: Option<Timestamp>,
     /// A failed attempt wants no other before this time, also when the message loses its first place meanwhile.
     retry_at: Option<Timestamp>,
-    expires_at: Option<Timestamp>,
+    remote_id: Option<Arc<str>>,
+    parts: Option<u32>,
     history: Vec<Step>,
 }
 
 /// An [`Entry`] whose texts are shared.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Step {
     at: Timestamp,
-    state: State,
-    attempt: u32,
     actor: Arc<str>,
     reason: Option<Arc<str>>,
+    attempt: u32,
+    state: State,
 }
 
 /// A backend.
@@ -648,7 +646,7 @@ struct Step {
 struct Line {
     name: Name,
     actor: Arc<str>,
-    connections: HashMap<Arc<str>, usize>,
+    connections: HashMap<Arc<str>, u32>,
     /// Outgoing messages by class less one.
     due: [Agenda; 3],
     counts: Counts,
@@ -657,8 +655,8 @@ struct Line {
 /// A connection.
 #[derive(Debug)]
 struct Address {
-    backend: usize,
-    identity: Arc<str>,
+    connection: Connection,
+    backend: u32,
     contact: Option<i64>,
     messages: usize,
     lanes: [Lane; 4],
@@ -667,16 +665,16 @@ struct Address {
 /// The open messages of one connection and class, by key.
 #[derive(Debug, Default)]
 struct Lane {
-    keys: VecDeque<i64>,
-    /// The one whose slot has a due time or is claimed: the first, unless an earlier one came back while it was claimed.
-    head: Option<i64>,
+    places: VecDeque<Place>,
+    /// The one that has a due time or is claimed: the first, unless an earlier one came back while it was claimed.
+    head: Option<Place>,
 }
 
-/// Times and keys, earliest first. Entries are never taken out of the middle: whoever reads passes a test for those that
+/// Times and places, earliest first. Entries are never taken out of the middle: whoever reads passes a test for those that
 /// still hold, and the others are dropped on the way.
 #[derive(Debug)]
 struct Agenda {
-    heap: BinaryHeap<Reverse<(i64, i64)>>,
+    heap: BinaryHeap<Reverse<(i64, Place)>>,
     /// When to look for stale entries at the latest.
     bound: usize,
     stale: bool,
@@ -688,99 +686,191 @@ impl Agenda {
     }
 
     /// `live` is an upper bound of the entries that hold: beyond twice as many it is worth throwing the others out.
-    fn push(&mut self, at: i64, key: i64, live: usize) {
-        self.heap.push(Reverse((at, key)));
+    fn push(&mut self, at: i64, place: Place, live: usize) {
+        self.heap.push(Reverse((at, place)));
         if self.heap.len() > self.bound {
             self.bound = 2 * live + 1_024;
             self.stale = self.heap.len() > self.bound;
         }
     }
 
-    fn peek(&mut self, holds: &dyn Fn(i64, i64) -> bool) -> Option<(i64, i64)> {
+    fn peek(&mut self, holds: &dyn Fn(i64, Place) -> bool) -> Option<(i64, Place)> {
         if std::mem::take(&mut self.stale) {
-            self.heap.retain(|&Reverse((at, key))| holds(at, key));
+            self.heap.retain(|&Reverse((at, place))| holds(at, place));
             self.bound = 2 * self.heap.len() + 1_024;
         }
-        while let Some(&Reverse((at, key))) = self.heap.peek() {
-            if holds(at, key) {
-                return Some((at, key));
+        while let Some(&Reverse((at, place))) = self.heap.peek() {
+            if holds(at, place) {
+                return Some((at, place));
             }
             self.heap.pop();
         }
         None
     }
 
-    fn pop(&mut self, holds: &dyn Fn(i64, i64) -> bool) -> Option<(i64, i64)> {
+    fn pop(&mut self, holds: &dyn Fn(i64, Place) -> bool) -> Option<(i64, Place)> {
         let first = self.peek(holds);
         self.heap.pop();
         first
     }
 }
 
-impl Record {
-    fn new(id: MessageId, connection: &Connection, text: &str, state: State, at: Timestamp) -> Record {
-        Record {
-            id,
-            connection: connection.clone(),
-            text: Arc::from(text),
-            raw: None,
-            class: INBOUND,
-            origin: Origin::Real,
-            state,
-            redelivered: false,
-            attempts: 0,
-            uncertain: 0,
-            parts: None,
-            reason: None,
-            remote_id: None,
-            about: None,
+impl Slab {
+    fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    fn get(&self, place: Place) -> Option<&Message> {
+        self.slots.get(place.slot as usize).filter(|message| message.live && message.key == place.key)
+    }
+
+    fn get_mut(&mut self, place: Place) -> Option<&mut Message> {
+        self.slots.get_mut(place.slot as usize).filter(|message| message.live && message.key == place.key)
+    }
+
+    fn state(&self, place: Place) -> Option<State> {
+        self.get(place).map(|message| message.state)
+    }
+
+    /// Where the message `id` lies, if it is there. Most questions are about recent messages, so the search begins at the end.
+    fn find(&self, id: MessageId) -> Option<Place> {
+        let key = id.key();
+        let (mut low, mut high) = (self.order.len(), self.order.len());
+        let mut stride = 1;
+        while low > 0 && self.order.get(low - 1).is_some_and(|place| place.key >= key) {
+            high = low;
+            low = low.saturating_sub(stride);
+            stride *= 2;
+        }
+        while low < high {
+            let middle = low.midpoint(high);
+            match self.order.get(middle) {
+                Some(place) if place.key < key => low = middle + 1,
+                _ => high = middle,
+            }
+        }
+        let place = self.order.get(low).copied().filter(|place| place.key == key)?;
+        self.get(place).filter(|message| message.tail == id.tail()).map(|_| place)
+    }
+
+    fn insert(&mut self, message: Message) -> Place {
+        let key = message.key;
+        let slot = match self.free.pop_front() {
+            Some(slot) => {
+                self.slots[slot as usize] = message;
+                slot
+            }
+            None => {
+                self.slots.push(message);
+                // Four thousand million messages do not fit into any memory.
+                u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
+            }
+        };
+        let place = Place { key, slot };
+        self.order.push_back(place);
+        place
+    }
+
+    fn free(&mut self, place: Place) {
+        if let Some(message) = self.get_mut(place) {
+            message.live = false;
+            message.text = Box::default();
+            message.rare = None;
+            message.history = [None, None, None];
+            self.free.push_back(place.slot);
+        }
+        while self.order.front().is_some_and(|&first| self.get(first).is_none()) {
+            self.order.pop_front();
+        }
+        if self.order.len() > 2 * self.len() + 1_024 {
+            let slots = &self.slots;
+            self.order.retain(|place| {
+                slots.get(place.slot as usize).is_some_and(|message| message.live && message.key == place.key)
+            });
+        }
+    }
+
+    /// Every message, in the order of keys.
+    fn places(&self) -> Vec<Place> {
+        self.order.iter().copied().filter(|&place| self.get(place).is_some()).collect()
+    }
+}
+
+impl Message {
+    fn new(id: MessageId, text: &str, state: State, at: Timestamp) -> Message {
+        Message {
+            key: id.key(),
+            tail: id.tail(),
+            due: NOT_DUE,
             created_at: at,
             updated_at: at,
-            source_time: None,
-            not_before: None,
-            retry_at: None,
-            expires_at: None,
-            history: Vec::with_capacity(4),
+            expires_at: Timestamp::default(),
+            about: None,
+            text: text.into(),
+            reason: None,
+            rare: None,
+            address: 0,
+            attempts: 0,
+            uncertain: 0,
+            touched: 0,
+            class: INBOUND,
+            state,
+            origin: Origin::Real,
+            redelivered: false,
+            tried: false,
+            live: true,
+            history: [None, None, None],
         }
+    }
+
+    fn id(&self) -> MessageId {
+        MessageId::from_parts(self.key, self.tail)
+    }
+
+    fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
     }
 
     fn direction(&self) -> Direction {
         if self.class == INBOUND { Direction::In } else { Direction::Out }
     }
 
-    fn step(&mut self, at: Timestamp, actor: Arc<str>, reason: Option<Arc<str>>) {
-        self.history.push(Step { at, state: self.state, attempt: self.attempts, actor, reason });
+    fn retry_at(&self) -> Option<Timestamp> {
+        self.rare.as_ref().and_then(|rare| rare.retry_at)
     }
 
-    fn taken(&self) -> Taken {
+    fn step(&mut self, at: Timestamp, attempt: u32, actor: Arc<str>, reason: Option<Arc<str>>) {
+        let step = Step { at, actor, reason, attempt, state: self.state };
+        match self.history.iter_mut().find(|step| step.is_none()) {
+            Some(free) => *free = Some(step),
+            None => self.rare().history.push(step),
+        }
+    }
+
+    fn taken(&self, addresses: &[Address]) -> Taken {
         Taken {
             outgoing: Outgoing {
-                id: self.id,
-                connection: self.connection.clone(),
+                id: self.id(),
+                connection: addresses[self.address as usize].connection.clone(),
                 text: self.text.to_string(),
                 in_response_to: self.about,
                 attempt: self.attempts,
-                expires_at: self.expires_at.unwrap_or_default(),
+                expires_at: self.expires_at,
                 origin: self.origin,
             },
             uncertain: self.uncertain,
         }
     }
 
-    fn fits(&self, query: &Query) -> bool {
-        query.backend.as_deref().is_none_or(|backend| *backend == *self.connection.backend)
-            && query.identity.as_deref().is_none_or(|identity| *identity == *self.connection.identity)
-            && query.direction.is_none_or(|direction| direction == self.direction())
-            && query.state.is_none_or(|state| state == self.state)
-    }
-
-    fn row(&self) -> Row {
+    fn detail(&self, addresses: &[Address]) -> Detail {
+        let connection = &addresses[self.address as usize].connection;
         let inbound = self.class == INBOUND;
-        Row {
-            id: self.id,
+        let rare = self.rare.as_deref();
+        let row = Row {
+            id: self.id(),
             direction: self.direction(),
-            backend: self.connection.backend.clone(),
-            identity: self.connection.identity.to_string(),
+            backend: connection.backend.clone(),
+            identity: connection.identity.to_string(),
             text: self.text.to_string(),
             state: self.state,
             reason: self.reason.as_deref().map(str::to_owned),
@@ -790,14 +880,17 @@ impl Record {
             duplicate_of: self.about.filter(|_| inbound),
             redelivered: self.redelivered,
             attempts: self.attempts,
-            parts: self.parts,
+            parts: rare.and_then(|rare| rare.parts),
             origin: self.origin,
             priority: priority_of(self.class),
-            not_before: self.not_before,
-            expires_at: self.expires_at,
-            source_time: self.source_time,
-            remote_id: self.remote_id.as_deref().map(str::to_owned),
-        }
+            not_before: rare.and_then(|rare| rare.not_before),
+            expires_at: Some(self.expires_at).filter(|_| !inbound),
+            source_time: rare.and_then(|rare| rare.source_time),
+            remote_id: rare.and_then(|rare| rare.remote_id.as_deref()).map(str::to_owned),
+        };
+        let later = rare.map_or(&[][..], |rare| &rare.history);
+        let history = self.history.iter().flatten().chain(later).map(Step::entry).collect();
+        Detail { row, history, raw: rare.and_then(|rare| rare.raw.clone()) }
     }
 }
 
@@ -815,43 +908,43 @@ impl Step {
 
 impl Memory {
     /// The number of a connection, new on first sight.
-    fn address(&mut self, connection: &Connection) -> usize {
+    fn address(&mut self, connection: &Connection) -> u32 {
         let backend = match self.backend_numbers.get(&connection.backend) {
             Some(&backend) => backend,
             None => self.new_backend(&connection.backend),
         };
-        if let Some(&address) = self.backends[backend].connections.get(&connection.identity) {
+        if let Some(&address) = self.backends[backend as usize].connections.get(&connection.identity) {
             return address;
         }
-        let identity = connection.identity.clone();
         let new = Address {
+            connection: connection.clone(),
             backend,
-            identity: identity.clone(),
             contact: None,
             messages: 0,
             lanes: Default::default(),
         };
         let number = match self.unused_addresses.pop() {
             Some(number) => {
-                self.addresses[number] = new;
+                self.addresses[number as usize] = new;
                 number
             }
             None => {
                 self.addresses.push(new);
-                self.addresses.len() - 1
+                u32::try_from(self.addresses.len() - 1).unwrap_or(u32::MAX)
             }
         };
-        self.backends[backend].connections.insert(identity, number);
+        self.backends[backend as usize].connections.insert(connection.identity.clone(), number);
         number
     }
 
-    fn known_address(&self, connection: &Connection) -> Option<usize> {
+    fn contact_number(&self, connection: &Connection) -> Option<i64> {
         let backend = *self.backend_numbers.get(&connection.backend)?;
-        self.backends[backend].connections.get(&connection.identity).copied()
+        let address = *self.backends[backend as usize].connections.get(&connection.identity)?;
+        self.addresses[address as usize].contact
     }
 
-    fn new_backend(&mut self, name: &Name) -> usize {
-        let number = self.backends.len();
+    fn new_backend(&mut self, name: &Name) -> u32 {
+        let number = u32::try_from(self.backends.len()).unwrap_or(u32::MAX);
         self.backend_numbers.insert(name.clone(), number);
         self.backends.push(Line {
             name: name.clone(),
@@ -864,73 +957,86 @@ impl Memory {
     }
 
     fn actor(&mut self, actor: &str) -> Arc<str> {
-        if let Some(known) = self.actors.get(actor) {
-            return known.clone();
+        if *self.last_actor != *actor {
+            self.last_actor = match self.actors.get_key_value(actor) {
+                Some((known, ())) => known.clone(),
+                None => {
+                    if self.actors.len() >= ACTOR_LIMIT {
+                        self.actors.clear();
+                    }
+                    let new: Arc<str> = actor.into();
+                    self.actors.insert(new.clone(), ());
+                    new
+                }
+            };
         }
-        if self.actors.len() >= ACTOR_LIMIT {
-            self.actors.clear();
-        }
-        let new: Arc<str> = actor.into();
-        self.actors.insert(actor.into(), new.clone());
-        new
+        self.last_actor.clone()
     }
 
-    fn insert(&mut self, address: usize, record: Record, origin: Origin, class: u8, actor: Arc<str>) {
-        let mut record = Record { origin, class, ..record };
-        record.step(record.created_at, actor, record.reason.clone());
-        let (id, state) = (record.id, record.state);
-        let (own_time, at) = (record.not_before, record.created_at);
-        self.newest = Some(id);
+    fn insert(&mut self, mut message: Message, actor: Arc<str>) -> Place {
+        message.step(message.created_at, 0, actor, message.reason.clone());
+        let (state, address, class) = (message.state, message.address as usize, message.class);
+        let own_time = message.rare.as_ref().and_then(|rare| rare.not_before);
+        let at = message.created_at;
+        self.newest = Some(message.id());
         self.addresses[address].messages += 1;
-        self.count(address, record.direction(), None, Some(state));
-        let slot = Slot { record: Arc::new(record), address, due: NOT_DUE, tried: false, touched: true };
-        self.slots.insert(id.key(), slot);
-        self.touched.push(id.key());
-        self.changed = true;
+        self.count(message.address, message.direction(), None, Some(state));
+        let place = self.slab.insert(message);
+        // Notes that it changed.
+        let _ = self.change(place);
         if state.is_open() {
-            match own_time {
-                Some(time) => self.set_due(id.key(), time.0),
-                None => {
-                    let lane = &mut self.addresses[address].lanes[usize::from(class)];
-                    lane.keys.push_back(id.key());
-                    if lane.head.is_none() {
-                        lane.head = Some(id.key());
-                        self.set_due(id.key(), at.0);
-                    }
+            if let Some(time) = own_time {
+                self.set_due(place, time.0);
+            } else {
+                let lane = &mut self.addresses[address].lanes[usize::from(class)];
+                lane.places.push_back(place);
+                if lane.head.is_none() {
+                    lane.head = Some(place);
+                    self.set_due(place, at.0);
                 }
             }
         } else if is_ended(state) {
-            self.end(id.key());
+            self.end(place);
         }
+        place
     }
 
-    /// Changes the state of a known message, counts it and writes its history. The entry carries the attempt after
+    /// A message for changing, which the next commit will show to readers.
+    fn change(&mut self, place: Place) -> Option<&mut Message> {
+        self.changed = true;
+        let message = self.slab.get_mut(place)?;
+        if self.watched.get() && message.touched != self.transaction {
+            message.touched = self.transaction;
+            self.touched.push(place);
+        }
+        Some(message)
+    }
+
+    /// Changes the state of a message, counts it and writes its history. The entry carries the attempt after
     /// a claim and before an attempt is taken back, which is the one it tells of.
     fn become_state(
         &mut self,
-        id: MessageId,
+        place: Place,
         state: State,
         actor: Arc<str>,
         reason: Option<Arc<str>>,
         now: Timestamp,
-        more: impl FnOnce(&mut Record),
+        more: impl FnOnce(&mut Message),
     ) {
-        let Some(slot) = self.slots.get_mut(&id.key()) else { return };
-        let address = slot.address;
-        let record = change(slot, &mut self.touched);
-        let from = std::mem::replace(&mut record.state, state);
-        let tried = record.attempts;
-        more(record);
-        record.updated_at = now;
-        record.reason = reason.clone();
-        record.history.push(Step { at: now, state, attempt: record.attempts.max(tried), actor, reason });
-        let direction = record.direction();
+        let Some(message) = self.change(place) else { return };
+        let from = std::mem::replace(&mut message.state, state);
+        let tried = message.attempts;
+        more(message);
+        message.updated_at = now;
+        message.reason = reason.clone();
+        message.step(now, message.attempts.max(tried), actor, reason);
+        let (address, direction) = (message.address, message.direction());
         self.count(address, direction, Some(from), Some(state));
-        self.changed = true;
     }
 
-    fn count(&mut self, address: usize, direction: Direction, from: Option<State>, to: Option<State>) {
-        let counts = &mut self.backends[self.addresses[address].backend].counts[direction as usize];
+    fn count(&mut self, address: u32, direction: Direction, from: Option<State>, to: Option<State>) {
+        let backend = self.addresses[address as usize].backend as usize;
+        let counts = &mut self.backends[backend].counts[direction as usize];
         let waiting = &mut self.waiting[direction as usize];
         if let Some(from) = from {
             counts[from as usize] -= 1;
@@ -943,155 +1049,128 @@ impl Memory {
     }
 
     /// Lets a message be claimed from `due` on.
-    fn set_due(&mut self, key: i64, due: i64) {
-        let count = self.slots.len();
-        let Some(slot) = self.slots.get_mut(&key) else { return };
-        if slot.record.class == INBOUND {
-            slot.due = READY;
-            self.ready[usize::from(slot.tried)].push(READY, key, count);
+    fn set_due(&mut self, place: Place, due: i64) {
+        let count = self.slab.len();
+        let Some(message) = self.slab.get_mut(place) else { return };
+        if message.class == INBOUND {
+            message.due = READY;
+            self.ready[usize::from(message.tried)].push(READY, place, count);
         } else {
             // The largest number means claimed, so no time may be it.
-            slot.due = due.clamp(NOT_DUE + 1, CLAIMED - 1);
-            let line = &mut self.backends[self.addresses[slot.address].backend];
-            line.due[usize::from(slot.record.class) - 1].push(slot.due, key, count);
+            message.due = due.clamp(NOT_DUE + 1, CLAIMED - 1);
+            let line = &mut self.backends[self.addresses[message.address as usize].backend as usize];
+            line.due[usize::from(message.class) - 1].push(message.due, place, count);
         }
     }
 
-    fn lane(&mut self, key: i64) -> Option<&mut Lane> {
-        let slot = self.slots.get(&key)?;
-        Some(&mut self.addresses[slot.address].lanes[usize::from(slot.record.class)])
+    fn clear_due(&mut self, place: Place) {
+        if let Some(message) = self.slab.get_mut(place) {
+            message.due = NOT_DUE;
+        }
     }
 
-    /// The first of the lane of `key` becomes its head.
-    fn promote(&mut self, key: i64, now: Timestamp) {
-        let Some(lane) = self.lane(key) else { return };
-        lane.head = lane.keys.front().copied();
+    fn lane(&mut self, place: Place) -> Option<&mut Lane> {
+        let message = self.slab.get(place)?;
+        Some(&mut self.addresses[message.address as usize].lanes[usize::from(message.class)])
+    }
+
+    /// The first of the lane of a message becomes its head.
+    fn promote(&mut self, place: Place, now: Timestamp) {
+        let Some(lane) = self.lane(place) else { return };
+        lane.head = lane.places.front().copied();
         if let Some(head) = lane.head {
-            let retry_at = self.slots.get(&head).and_then(|slot| slot.record.retry_at);
+            let retry_at = self.slab.get(head).and_then(Message::retry_at);
             self.set_due(head, now.max(retry_at.unwrap_or(now)).0);
         }
     }
 
     /// Takes a message that ended or is held out of its lane; the lane moves up.
-    fn leave(&mut self, key: i64, now: Timestamp) {
-        if let Some(slot) = self.slots.get_mut(&key) {
-            slot.due = NOT_DUE;
-        }
-        let Some(lane) = self.lane(key) else { return };
-        let Ok(place) = lane.keys.binary_search(&key) else { return };
-        lane.keys.remove(place);
-        if lane.head == Some(key) {
-            self.promote(key, now);
+    fn leave(&mut self, place: Place, now: Timestamp) {
+        self.clear_due(place);
+        let Some(lane) = self.lane(place) else { return };
+        let Ok(index) = lane.places.binary_search(&place) else { return };
+        lane.places.remove(index);
+        if lane.head == Some(place) {
+            self.promote(place, now);
         }
     }
 
     /// A claimed message goes back to where it was, to be tried again later.
-    fn stay(&mut self, key: i64, now: Timestamp) {
-        let retry_at = self.slots.get(&key).and_then(|slot| slot.record.retry_at).unwrap_or(now);
-        let Some(lane) = self.lane(key) else { return };
-        if lane.head == Some(key) && lane.keys.front() != Some(&key) {
+    fn stay(&mut self, place: Place, now: Timestamp) {
+        let retry_at = self.slab.get(place).and_then(Message::retry_at).unwrap_or(now);
+        let Some(lane) = self.lane(place) else { return };
+        if lane.head == Some(place) && lane.places.front() != Some(&place) {
             // An earlier message came back while this one was claimed.
-            if let Some(slot) = self.slots.get_mut(&key) {
-                slot.due = NOT_DUE;
-            }
-            self.promote(key, now);
+            self.clear_due(place);
+            self.promote(place, now);
         } else {
-            self.set_due(key, retry_at.0);
+            self.set_due(place, retry_at.0);
         }
     }
 
     /// A held message is released into its place, which may be before the present head.
-    fn enter_again(&mut self, key: i64, now: Timestamp) {
-        let Some(slot) = self.slots.get(&key) else { return };
-        let retry_at = slot.record.retry_at.unwrap_or(now);
-        if let Some(own_time) = slot.record.not_before {
-            return self.set_due(key, own_time.max(retry_at).0);
+    fn enter_again(&mut self, place: Place, now: Timestamp) {
+        let Some(message) = self.slab.get(place) else { return };
+        let retry_at = message.retry_at().unwrap_or(now);
+        if let Some(own_time) = message.rare.as_ref().and_then(|rare| rare.not_before) {
+            return self.set_due(place, own_time.max(retry_at).0);
         }
-        let Some(lane) = self.lane(key) else { return };
-        let place = lane.keys.binary_search(&key).unwrap_or_else(|place| place);
-        lane.keys.insert(place, key);
-        let head = lane.head;
-        if head.is_some_and(|head| head < key) {
-            return;
-        }
-        if let Some(slot) = head.and_then(|head| self.slots.get_mut(&head)) {
-            if slot.due == CLAIMED {
+        let Some(lane) = self.lane(place) else { return };
+        let index = lane.places.binary_search(&place).unwrap_or_else(|index| index);
+        lane.places.insert(index, place);
+        if let Some(head) = lane.head {
+            if head < place || self.slab.get(head).is_some_and(|message| message.due == CLAIMED) {
                 return;
             }
-            slot.due = NOT_DUE;
+            self.clear_due(head);
         }
-        if let Some(lane) = self.lane(key) {
-            lane.head = Some(key);
+        if let Some(lane) = self.lane(place) {
+            lane.head = Some(place);
         }
-        self.set_due(key, retry_at.0);
+        self.set_due(place, retry_at.0);
     }
 
     /// Counts a message that ended, and forgets the oldest of those when there are too many.
-    fn end(&mut self, key: i64) {
+    fn end(&mut self, place: Place) {
         let Some(limit) = self.keep else { return };
-        self.ended.push_back(key);
-        self.ended_count += 1;
-        while self.ended_count > limit {
+        self.ended.push_back(place);
+        while self.ended.len() > limit {
             let Some(oldest) = self.ended.pop_front() else { return };
             self.remove(oldest);
         }
     }
 
-    fn forget_remote(&mut self, remote: Option<&str>, key: i64) {
+    fn forget_remote(&mut self, remote: Option<&str>, place: Place) {
         let Some(remote) = remote else { return };
         if let Some(known) = self.remote.get_mut(remote) {
-            known.retain(|&other| other != key);
+            known.retain(|&other| other != place);
             if known.is_empty() {
                 self.remote.remove(remote);
             }
         }
     }
 
-    fn remove(&mut self, key: i64) {
-        let Some(slot) = self.slots.remove(&key) else { return };
-        if !slot.touched {
-            self.touched.push(key);
-        }
-        self.changed = true;
-        self.count(slot.address, slot.record.direction(), Some(slot.record.state), None);
-        if self.keep.is_some() {
-            self.ended_count -= 1;
-        }
-        self.forget_remote(slot.record.remote_id.as_deref(), key);
-        let address = &mut self.addresses[slot.address];
+    fn remove(&mut self, place: Place) {
+        let Some(message) = self.change(place) else { return };
+        let (number, direction, state) = (message.address, message.direction(), message.state);
+        let remote = message.rare.as_mut().and_then(|rare| rare.remote_id.take());
+        self.forget_remote(remote.as_deref(), place);
+        self.count(number, direction, Some(state), None);
+        self.slab.free(place);
+        let address = &mut self.addresses[number as usize];
         address.messages -= 1;
         if address.messages == 0 && address.contact.is_none() {
-            self.backends[address.backend].connections.remove(&address.identity);
-            self.unused_addresses.push(slot.address);
+            self.backends[address.backend as usize].connections.remove(&address.connection.identity);
+            self.unused_addresses.push(number);
         }
     }
 }
 
-fn find(slots: &FxHashMap<i64, Slot>, id: MessageId) -> Option<&Slot> {
-    slots.get(&id.key()).filter(|slot| slot.record.id == id)
-}
-
-fn find_mut(slots: &mut FxHashMap<i64, Slot>, id: MessageId) -> Option<&mut Slot> {
-    slots.get_mut(&id.key()).filter(|slot| slot.record.id == id)
-}
-
-fn is_due(slots: &FxHashMap<i64, Slot>, due: i64, key: i64) -> bool {
-    slots.get(&key).is_some_and(|slot| slot.due == due)
-}
-
-fn is_valid_until(slots: &FxHashMap<i64, Slot>, until: i64, key: i64) -> bool {
-    slots
-        .get(&key)
-        .is_some_and(|slot| slot.record.expires_at == Some(Timestamp(until)) && !is_ended(slot.record.state))
-}
-
-/// The record of a slot for changing; readers keep the one that they have.
-fn change<'a>(slot: &'a mut Slot, touched: &mut Vec<i64>) -> &'a mut Record {
-    if !slot.touched {
-        slot.touched = true;
-        touched.push(slot.record.id.key());
-    }
-    Arc::make_mut(&mut slot.record)
+fn fits(row: &Row, query: &Query) -> bool {
+    query.backend.as_deref().is_none_or(|backend| *backend == *row.backend)
+        && query.identity.as_deref().is_none_or(|identity| *identity == *row.identity)
+        && query.direction.is_none_or(|direction| direction == row.direction)
+        && query.state.is_none_or(|state| state == row.state)
 }
 
 /// A reader that panicked cannot have left anything half changed: it changes nothing.

@@ -44,6 +44,8 @@ pub trait Store: Send {
     /// Claims up to `limit` received messages, each the first of its lane, oldest first, and counts an attempt
     /// for each. [`Tried::Never`] returns those that no app has seen; [`Tried::Before`] those that were claimed
     /// by a process that ended, or put back, and sets `redelivered` on them.
+    /// Of these the least tried come first: in a reboot loop the same innocent message is not tried again and
+    /// again until it counts as poison. A store that cannot outlive its process may keep to the age.
     fn unfinished(
         &mut self,
         tried: Tried,
@@ -125,7 +127,7 @@ pub trait Store: Send {
     /// Makes everything since the last commit durable, whole or not at all. With nothing to do it touches no disk.
     fn commit(&mut self) -> Result<(), StoreError>;
 
-    /// A reader of its own, which sees what is committed and never delays the writer.
+    /// A reader of its own, which sees what is committed and never delays the writer. Asked for between transactions.
     fn reader(&self) -> Result<Box<dyn Reader>, StoreError>;
 
     /// What keeps the store from working as it should, as the last failed `commit` told it; none when all is well. While there is some, nothing
@@ -176,6 +178,12 @@ pub trait Reader: Send {
 
     /// The same counted afresh from the rows, for `check --ledger`; slow on a large store.
     fn recount(&mut self) -> Result<Vec<Count>, StoreError>;
+
+    /// [`tally`](Reader::tally) and [`recount`](Reader::recount) of one and the same state of the store, so that they can be compared
+    /// while somebody writes.
+    fn audit(&mut self) -> Result<(Vec<Count>, Vec<Count>), StoreError> {
+        Ok((self.tally()?, self.recount()?))
+    }
 
     /// The creation time of the oldest open outgoing message of a backend.
     fn oldest_waiting(&mut self, backend: &str) -> Result<Option<Timestamp>, StoreError>;

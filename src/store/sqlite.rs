@@ -17,6 +17,7 @@ use super::*;
 use changes::Changes;
 use guard::Guard;
 use names::{Ledger, Names};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection as Database, ErrorCode, OpenFlags, OptionalExtension};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -332,7 +333,7 @@ impl Store for Sqlite {
             let actor = backend_actor(backend);
             self.write(|changes| changes.take(number, &found, &actor, now))?;
         }
-        Ok(found.into_iter().map(|(taken, _)| taken).collect())
+        Ok(found.into_iter().map(|due| due.taken).collect())
     }
 
     fn settle(&mut self, id: MessageId, settlement: &Settlement, now: Timestamp) -> Result<bool, StoreError> {
@@ -591,6 +592,8 @@ fn connect(path: &Path) -> Result<Database, StoreError> {
     let connection = Database::open_with_flags(path, flags).map_err(explained)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     connection.busy_timeout(Duration::ZERO).map_err(explained)?;
+    // Without it SQLite compiles statements again when a parameter might suit another plan. There is one plan for each here.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(explained)?;
     let mode: String =
         connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(explained)?;
     if mode != "wal" {

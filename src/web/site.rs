@@ -248,7 +248,8 @@ fn busy(sentence: &str) -> Response {
     Response::error(503, sentence).header("Retry-After", "2")
 }
 
-fn digest(pieces: &[&str]) -> Vec<u8> {
+/// What an idempotency key is remembered with: whether the same request comes again.
+pub(crate) fn digest(pieces: &[&str]) -> Vec<u8> {
     let mut hash = Sha256::new();
     for piece in pieces {
         hash.update((piece.len() as u64).to_be_bytes());

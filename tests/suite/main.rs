@@ -1,9 +1,18 @@
 //! Every integration test, in one binary: one module for each room or promise.
 
 mod apps;
+mod cli;
+mod crash;
+mod daemon;
+mod documents;
 mod door;
-mod settings;
+mod faults;
 mod phases;
+mod power_cut;
+mod rig;
 mod router;
+mod settings;
 mod store;
+mod store_model;
+mod store_speed;
 mod testscript;

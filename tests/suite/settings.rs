@@ -9,8 +9,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
+use rapidsms::registry::Registry;
 use rapidsms::settings::{
-    self, Catalogue, Fault, Handler, Kind, Loaded, MOST_FAULTS, Secret, SettingsError, Severity,
+    self, Fault, Handler, Kind, Loaded, MOST_FAULTS, Secret, SettingsError, Severity,
     Surroundings, Value,
 };
 
@@ -25,7 +26,7 @@ fn variable(name: &str) -> Option<String> {
 
 fn parse(text: &str, path: &Path) -> Result<Loaded, SettingsError> {
     let surroundings = Surroundings { variable: &variable, readable_by_others: false };
-    settings::parse(text.as_bytes(), path, &Catalogue::standard(), &surroundings)
+    settings::parse(text.as_bytes(), path, &Registry::standard().catalogue(), &surroundings)
 }
 
 fn parse_text(text: &str) -> Result<Loaded, SettingsError> {
@@ -199,7 +200,7 @@ fn secrets_are_never_printed_and_can_be_compared() {
 
 #[test]
 fn old_and_dotted_names_are_mapped() {
-    let catalogue = Catalogue::standard();
+    let catalogue = Registry::standard().catalogue();
     let engine = |written: &str| catalogue.engine(written).map(|engine| engine.name);
     assert_eq!(engine("rapidsms.backends.gsm"), Some("gsm"));
     assert_eq!(engine("rapidsms.backends.kannel.outgoing.KannelBackend"), Some("kannel"));
@@ -267,7 +268,7 @@ fn each_commented_block_of_the_shipped_settings_loads() {
     assert!(blocks.len() > 20, "only {} blocks", blocks.len());
     for (line, block) in blocks {
         let path = folder.path().join("settings.toml");
-        let loaded = settings::parse(block.as_bytes(), &path, &Catalogue::standard(), &surroundings)
+        let loaded = settings::parse(block.as_bytes(), &path, &Registry::standard().catalogue(), &surroundings)
             .unwrap_or_else(|error| panic!("the block at line {line} of settings.toml:\n{error}"));
         assert!(
             loaded.settings.installed_apps.len() == 4 && !loaded.settings.backends.is_empty(),
@@ -293,7 +294,7 @@ fn only_for_owner(path: &Path) {
 #[test]
 fn every_engine_app_and_key_is_in_the_shipped_settings() {
     let text = fs::read_to_string("settings.toml").expect("settings.toml");
-    let catalogue = Catalogue::standard();
+    let catalogue = Registry::standard().catalogue();
     let blocks: Vec<String> = text.split("\n\n").map(str::to_lowercase).collect();
     for engine in catalogue.engines.iter().chain(&catalogue.hosts) {
         let names = || std::iter::once(engine.name).chain(engine.aliases.iter().copied());
@@ -335,7 +336,7 @@ fn every_engine_app_and_key_is_in_the_shipped_settings() {
 fn files_that_are_no_settings_are_refused_with_a_reason() {
     let surroundings = Surroundings { variable: &variable, readable_by_others: false };
     let refused = |bytes: &[u8]| {
-        let outcome = settings::parse(bytes, Path::new("s.toml"), &Catalogue::standard(), &surroundings);
+        let outcome = settings::parse(bytes, Path::new("s.toml"), &Registry::standard().catalogue(), &surroundings);
         outcome.expect_err("refused").to_string()
     };
     assert!(refused(b"\xff\xfeP\0").contains("UTF-16"));
@@ -358,7 +359,7 @@ fn files_that_are_no_settings_are_refused_with_a_reason() {
         "a lone CR ends a comment for the parser"
     );
     let marked =
-        settings::parse(b"\xef\xbb\xbfSTRICT = true", Path::new("s"), &Catalogue::standard(), &surroundings);
+        settings::parse(b"\xef\xbb\xbfSTRICT = true", Path::new("s"), &Registry::standard().catalogue(), &surroundings);
     assert!(marked.expect("a byte-order mark is harmless").settings.strict);
     let windows =
         parse_text("STRICT = true\r\nPROJECT_NAM = \"x\"\r\n").expect_err("a misspelt key").to_string();
@@ -399,7 +400,7 @@ fn plain_secrets_that_everybody_can_read_are_a_warning_and_an_error_when_strict(
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("settings.toml");
     let text = "INSTALLED_APPS = [\"echo\"]\n#STRICT\n[web]\ntoken = \"0123456789abcdef\"\n[INSTALLED_BACKENDS.t]\nENGINE = \"bucket\"\n";
-    let catalogue = Catalogue::standard();
+    let catalogue = Registry::standard().catalogue();
     let mode = |mode| fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("permissions");
     fs::write(&path, text).expect("a file");
     mode(0o644);
@@ -452,10 +453,10 @@ fn a_missing_file_says_which_places_were_tried() {
     let error =
         settings::find_among(None, Some(named.into()), &usual).expect_err("it is not there").to_string();
     assert!(error.contains("named by $RAPIDSMS_SETTINGS"), "{error}");
-    let error = settings::load(folder.path(), &Catalogue::standard()).expect_err("a folder").to_string();
+    let error = settings::load(folder.path(), &Registry::standard().catalogue()).expect_err("a folder").to_string();
     assert!(error.contains("must be a file, and this is a folder"), "{error}");
     let error =
-        settings::load(&folder.path().join("gone"), &Catalogue::standard()).expect_err("gone").to_string();
+        settings::load(&folder.path().join("gone"), &Registry::standard().catalogue()).expect_err("gone").to_string();
     assert!(error.contains("cannot be read"), "{error}");
 }
 
@@ -496,7 +497,7 @@ fn pieces() -> impl Strategy<Value = String> {
 
 fn never_panics(bytes: &[u8]) {
     let surroundings = Surroundings { variable: &variable, readable_by_others: true };
-    match settings::parse(bytes, Path::new("settings.toml"), &Catalogue::standard(), &surroundings) {
+    match settings::parse(bytes, Path::new("settings.toml"), &Registry::standard().catalogue(), &surroundings) {
         Ok(loaded) => assert!(!loaded.warnings.iter().any(Fault::is_error) && !describe(&loaded).is_empty()),
         Err(error) => assert!(error.errors() > 0 && !error.to_string().is_empty(), "{error}"),
     }

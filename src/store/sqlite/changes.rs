@@ -24,6 +24,13 @@ pub(super) struct Changes<'a> {
     pub(super) ledger: &'a mut Ledger,
 }
 
+/// A message that is due, as it will be when it is taken, and where it stands until then.
+pub(super) struct Due {
+    pub(super) taken: Taken,
+    status: i64,
+    entries: i64,
+}
+
 /// What deciding about one message needs.
 struct Standing {
     class: i64,
@@ -158,25 +165,19 @@ impl Changes<'_> {
     }
 
     /// Makes the messages of `backend` that were found by [`due`] `sending`.
-    pub(super) fn take(
-        &mut self,
-        backend: i64,
-        found: &[(Taken, i64)],
-        actor: &str,
-        now: Timestamp,
-    ) -> Result<()> {
+    pub(super) fn take(&mut self, backend: i64, found: &[Due], actor: &str, now: Timestamp) -> Result<()> {
         let sending = status_of(Direction::Out, State::Sending);
-        for (taken, from) in found {
+        let mut statement = self.connection.prepare_cached(
+            "UPDATE messages SET status = 12, reason = NULL, updated_at = ?2, entries = entries + 1, attempts = ?3, \
+                 due = 9223372036854775807 \
+             WHERE key = ?1",
+        )?;
+        for Due { taken, status, entries } in found {
             let key = taken.outgoing.id.key();
-            let mut statement = self.connection.prepare_cached(
-                "UPDATE messages SET status = 12, reason = NULL, updated_at = ?2, entries = entries + 1, attempts = ?3, \
-                     due = 9223372036854775807 \
-                 WHERE key = ?1 RETURNING entries - 1",
-            )?;
-            let entries = statement.query_row((key, now.0, taken.outgoing.attempt), |row| row.get(0))?;
-            self.ledger.count(backend, *from, -1);
+            statement.execute((key, now.0, taken.outgoing.attempt))?;
+            self.ledger.count(backend, *status, -1);
             self.ledger.count(backend, sending, 1);
-            self.enter(key, entries, now, sending, i64::from(taken.outgoing.attempt), actor, None)?;
+            self.enter(key, *entries, now, sending, i64::from(taken.outgoing.attempt), actor, None)?;
         }
         Ok(())
     }
@@ -412,11 +413,12 @@ impl Changes<'_> {
 
     /// The first of a lane falls due: now, or when its last attempt wanted the next.
     fn promote(&self, lane: i64, now: Timestamp) -> Result<()> {
+        let Some((first, _)) = self.first_of(lane)? else { return Ok(()) };
         let mut statement = self.connection.prepare_cached(
             "UPDATE messages SET due = CASE class WHEN 0 THEN 0 ELSE max(?2, coalesce(retry_at, ?2)) END \
-             WHERE key = (SELECT min(key) FROM messages WHERE lane = ?1)",
+             WHERE key = ?1",
         )?;
-        statement.execute((lane, now.0.min(LATEST))).map(drop)
+        statement.execute((first, now.0.min(LATEST))).map(drop)
     }
 
     fn first_of(&self, lane: i64) -> Result<Option<(i64, Option<i64>)>> {
@@ -455,14 +457,16 @@ pub(super) fn claimable(
     tried: Tried,
     limit: usize,
 ) -> Result<Vec<Unfinished>> {
-    let mut statement = connection.prepare_cached(
+    let before = tried == Tried::Before;
+    // At most as many were tried before as one process had in hand, so sorting them is cheap.
+    let order = if before { "m.attempts, m.key" } else { "m.key" };
+    let mut statement = connection.prepare_cached(&format!(
         "SELECT m.key, m.tail, m.connection, m.text, m.created_at, m.source_time, m.attempts, m.redelivered, m.origin, \
              k.id, k.name, k.language \
          FROM messages m INDEXED BY messages_by_due \
          JOIN connections c ON c.id = m.connection LEFT JOIN contacts k ON k.id = c.contact \
-         WHERE m.turn = ?1 AND m.due = 0 ORDER BY m.key LIMIT ?2",
-    )?;
-    let before = tried == Tried::Before;
+         WHERE m.turn = ?1 AND m.due = 0 ORDER BY {order} LIMIT ?2",
+    ))?;
     let mut rows = statement.query((before, rows_of(limit)))?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
@@ -486,17 +490,16 @@ pub(super) fn claimable(
 }
 
 /// The columns that [`taken`] reads.
-const TAKEN: &str =
-    "key, tail, connection, text, about_key, about_tail, attempts, expires_at, origin, uncertain, status";
+const TAKEN: &str = "key, tail, connection, text, about_key, about_tail, attempts, expires_at, origin, uncertain, status, entries";
 
-/// Messages of a backend that are due, as they will be when they are taken, each with its status so far.
+/// Messages of a backend that are due.
 pub(super) fn due(
     connection: &Connection,
     names: &mut Names,
     backend: i64,
     limit: usize,
     now: Timestamp,
-) -> Result<Vec<(Taken, i64)>> {
+) -> Result<Vec<Due>> {
     let mut statement = connection.prepare_cached(&format!(
         "SELECT {TAKEN} FROM messages INDEXED BY messages_by_due WHERE turn = ?1 AND due <= ?2 ORDER BY due, key LIMIT ?3"
     ))?;
@@ -505,9 +508,9 @@ pub(super) fn due(
         let mut rows =
             statement.query((backend * 4 + class, now.0.min(LATEST), rows_of(limit - found.len())))?;
         while let Some(row) = rows.next()? {
-            let (mut message, status) = taken(connection, names, row)?;
-            message.outgoing.attempt = message.outgoing.attempt.saturating_add(1);
-            found.push((message, status));
+            let mut taken = taken(connection, names, row)?;
+            taken.outgoing.attempt = taken.outgoing.attempt.saturating_add(1);
+            found.push(Due { taken, status: row.get(10)?, entries: row.get(11)? });
         }
         if found.len() >= limit {
             break;
@@ -525,7 +528,7 @@ pub(super) fn sending(connection: &Connection, names: &mut Names) -> Result<Vec<
     for backend in backends(connection)? {
         let mut rows = statement.query([backend])?;
         while let Some(row) = rows.next()? {
-            found.push(taken(connection, names, row)?.0);
+            found.push(taken(connection, names, row)?);
         }
     }
     found.sort_by_key(|taken| taken.outgoing.id);
@@ -582,7 +585,7 @@ pub(super) fn backends(connection: &Connection) -> Result<Vec<i64>> {
     rows.collect()
 }
 
-fn taken(connection: &Connection, names: &mut Names, row: &Row<'_>) -> Result<(Taken, i64)> {
+fn taken(connection: &Connection, names: &mut Names, row: &Row<'_>) -> Result<Taken> {
     let outgoing = Outgoing {
         id: MessageId::from_parts(row.get(0)?, row.get(1)?),
         connection: names.address(connection, row.get(2)?)?,
@@ -592,7 +595,7 @@ fn taken(connection: &Connection, names: &mut Names, row: &Row<'_>) -> Result<(T
         expires_at: Timestamp(row.get(7)?),
         origin: origin_of(row.get(8)?),
     };
-    Ok((Taken { outgoing, uncertain: row.get(9)? }, row.get(10)?))
+    Ok(Taken { outgoing, uncertain: row.get(9)? })
 }
 
 /// A limit as SQLite counts rows.

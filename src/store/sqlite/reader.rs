@@ -118,17 +118,15 @@ impl Reader for SqliteReader {
     }
 
     fn tally(&mut self) -> Result<Vec<Count>, StoreError> {
-        self.counts(
-            "SELECT b.name, t.status, t.count FROM tally t JOIN backends b ON b.id = t.backend WHERE t.count <> 0",
-        )
+        self.at_once(|connection| counts(connection, TALLY))
     }
 
     fn recount(&mut self) -> Result<Vec<Count>, StoreError> {
-        self.counts(
-            "SELECT b.name, m.status, m.count FROM \
-                 (SELECT backend, status, count(*) AS count FROM messages NOT INDEXED GROUP BY backend, status) m \
-             JOIN backends b ON b.id = m.backend",
-        )
+        self.at_once(|connection| counts(connection, RECOUNT))
+    }
+
+    fn audit(&mut self) -> Result<(Vec<Count>, Vec<Count>), StoreError> {
+        self.at_once(|connection| Ok((counts(connection, TALLY)?, counts(connection, RECOUNT)?)))
     }
 
     fn oldest_waiting(&mut self, backend: &str) -> Result<Option<Timestamp>, StoreError> {
@@ -149,24 +147,26 @@ impl Reader for SqliteReader {
     }
 }
 
-impl SqliteReader {
-    fn counts(&mut self, sql: &str) -> Result<Vec<Count>, StoreError> {
-        self.at_once(|connection| {
-            let mut statement = connection.prepare_cached(sql)?;
-            let counts = statement.query_map([], |row| {
-                let (direction, state) = state_of(row.get(1)?)?;
-                Ok(Count {
-                    backend: row.get::<_, String>(0)?.into(),
-                    direction,
-                    state,
-                    count: row.get::<_, i64>(2)?.unsigned_abs(),
-                })
-            })?;
-            let mut counts = counts.collect::<Result<Vec<_>>>()?;
-            counts.sort();
-            Ok(counts)
+const TALLY: &str =
+    "SELECT b.name, t.status, t.count FROM tally t JOIN backends b ON b.id = t.backend WHERE t.count <> 0";
+const RECOUNT: &str = "SELECT b.name, m.status, m.count FROM \
+         (SELECT backend, status, count(*) AS count FROM messages NOT INDEXED GROUP BY backend, status) m \
+     JOIN backends b ON b.id = m.backend";
+
+fn counts(connection: &Connection, sql: &str) -> Result<Vec<Count>> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let counts = statement.query_map([], |row| {
+        let (direction, state) = state_of(row.get(1)?)?;
+        Ok(Count {
+            backend: row.get::<_, String>(0)?.into(),
+            direction,
+            state,
+            count: row.get::<_, i64>(2)?.unsigned_abs(),
         })
-    }
+    })?;
+    let mut counts = counts.collect::<Result<Vec<_>>>()?;
+    counts.sort();
+    Ok(counts)
 }
 
 /// The keys of a page, in its order. Each stream of keys that an index can give in order is read for one page at most; then they are merged.

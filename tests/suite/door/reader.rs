@@ -9,7 +9,7 @@ const REFUSED: &str = include_str!("../../requests/refused.txt");
 const ACCEPTED: &str = include_str!("../../requests/accepted.txt");
 
 fn reader(sizes: Sizes) -> RequestReader {
-    RequestReader::new(sizes, "192.0.2.1:4000".parse().ok())
+    RequestReader::new(sizes, Some("192.0.2.1:4000".parse().unwrap()))
 }
 
 /// All requests in the bytes, each as "METHOD PATH QUERY HOST BODY", and the refusal that ended them.

@@ -1,0 +1,302 @@
+//! How fast the whole daemon is: HTTP in, app, reply out of the bucket, everything durable, with the load generator on the
+//! same machine. Each figure stands beside what the disk and SQLite themselves do in the same run.
+
+use rapidsms::message::{Connection, Direction, Ids, Incoming, Origin, State};
+use rapidsms::store::sqlite::Sqlite;
+use rapidsms::store::{Ending, NewIncoming, Store, Tried};
+use rapidsms::time::Timestamp;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+const CLIENTS: usize = 64;
+const CLIENT_THREADS: usize = 2;
+const MESSAGES: usize = 64_000;
+const ALONE: usize = 1_000;
+const ROWS: usize = 1_000_000;
+
+fn main() {
+    let folder = tempfile::tempdir().expect("a folder for the stores");
+    let (syncs, p99_sync) = sync_rate(folder.path());
+    println!("fdatasync of 4 KiB             {syncs:>10.0} /s, p99 {p99_sync:?}");
+    let inserts = batched_insert_rate(folder.path());
+    println!("SQLite, 64 rows a commit       {inserts:>10.0} rows/s");
+
+    let daemon = Daemon::start(folder.path());
+    println!("start to accepting, empty      {:>10.1?}", daemon.start_time);
+    let p99 = alone(&daemon.address);
+    let bound = 3 * p99_sync + Duration::from_millis(1);
+    println!("one request at a time, p99     {p99:>10.1?}   (3 x p99 of fdatasync + 1 ms = {bound:?})");
+    let faults = daemon.minor_faults();
+    let start = Instant::now();
+    load(&daemon.address);
+    daemon.wait_for_replies(folder.path(), (ALONE + MESSAGES) as u64);
+    let rate = MESSAGES as f64 / start.elapsed().as_secs_f64();
+    println!(
+        "durable, end to end, {CLIENTS} clients {rate:>9.0} messages/s   {:.2} of fdatasync, {:.2} of SQLite's rows",
+        rate / syncs,
+        rate / inserts
+    );
+    let faults = (daemon.minor_faults() - faults) as f64 / MESSAGES as f64;
+    println!("minor page faults              {faults:>10.2} per message");
+    println!("threads                        {:>10}", daemon.threads());
+    daemon.kill();
+
+    let daemon = Daemon::start(folder.path());
+    daemon.idle();
+    let (resident, woken) = (daemon.resident(), daemon.wakeups(Duration::from_secs(10)));
+    println!("resident, idle                 {resident:>10.1} MiB");
+    println!("idle wake-ups                  {woken:>10.1} /s");
+    daemon.kill();
+
+    fill(folder.path());
+    let daemon = Daemon::start(folder.path());
+    println!("start to accepting, {ROWS} rows after kill -9 {:?}", daemon.start_time);
+    daemon.kill();
+}
+
+/// How often the disk can be made to keep a page, and how long the slowest in a hundred takes.
+fn sync_rate(folder: &Path) -> (f64, Duration) {
+    let mut file = File::create(folder.join("sync")).expect("a file");
+    let page = [7; 4096];
+    let mut times: Vec<Duration> = (0..1_000)
+        .map(|_| {
+            let start = Instant::now();
+            file.write_all(&page).and_then(|()| file.sync_data()).expect("the disk takes a page");
+            start.elapsed()
+        })
+        .collect();
+    let total: Duration = times.iter().sum();
+    (times.len() as f64 / total.as_secs_f64(), p99(&mut times))
+}
+
+/// Rows of a message's size into one table, 64 to a commit: what SQLite itself can do.
+fn batched_insert_rate(folder: &Path) -> f64 {
+    let database = rusqlite::Connection::open(folder.join("plain.db")).expect("a database");
+    database
+        .execute_batch(
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
+             CREATE TABLE plain (key INTEGER PRIMARY KEY, identity TEXT, text TEXT)",
+        )
+        .expect("a table");
+    const BATCHES: i64 = 500;
+    let start = Instant::now();
+    for batch in 0..BATCHES {
+        database.execute_batch("BEGIN").expect("a transaction");
+        let mut insert =
+            database.prepare_cached("INSERT INTO plain VALUES (?1, ?2, ?3)").expect("a statement");
+        for row in 0..64 {
+            let key = batch * 64 + row;
+            insert
+                .execute((key, "+15551230001", "echo hello, this is a text of a usual length"))
+                .expect("a row");
+        }
+        database.execute_batch("COMMIT").expect("a commit");
+    }
+    (BATCHES * 64) as f64 / start.elapsed().as_secs_f64()
+}
+
+struct Daemon {
+    child: Child,
+    address: String,
+    start_time: Duration,
+}
+
+impl Daemon {
+    fn start(folder: &Path) -> Daemon {
+        let settings = folder.join("settings.toml");
+        fs::write(
+            &settings,
+            "INSTALLED_APPS = [\"echo\", \"default\"]\nLOG_LEVEL = \"ERROR\"\n[web]\nlisten = \"127.0.0.1:0\"\n\
+             [INSTALLED_BACKENDS.bench]\nENGINE = \"bucket\"\n",
+        )
+        .expect("settings");
+        let start = Instant::now();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_rapidsms"))
+            .args(["run_router", "--settings"])
+            .arg(&settings)
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the daemon");
+        let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
+        let address = loop {
+            let line = lines.next().expect("the daemon ended").expect("text");
+            if let Some(address) = line.strip_prefix("Message Tester: http://") {
+                break address.trim_end_matches("/httptester/").to_string();
+            }
+        };
+        let start_time = start.elapsed();
+        // Whatever else it says must not fill the pipe.
+        std::thread::spawn(move || lines.for_each(drop));
+        Daemon { child, address, start_time }
+    }
+
+    /// Waits until nothing is left to do: the first request after the load is answered, and its reply is sent.
+    fn idle(&self) {
+        post(&mut TcpStream::connect(&self.address).expect("a connection"), "idle");
+    }
+
+    fn wait_for_replies(&self, folder: &Path, wanted: u64) {
+        let mut reader = Sqlite::open_reader(&folder.join("rapidsms.db")).expect("a reader");
+        let mut connection = TcpStream::connect(&self.address).expect("a connection");
+        loop {
+            let counts = reader.tally().expect("counts");
+            let sent = counts.iter().find(|it| it.direction == Direction::Out && it.state == State::Sent);
+            if sent.is_some_and(|it| it.count >= wanted) {
+                return;
+            }
+            // A request to the daemon is a wait that it ends.
+            get(&mut connection, "/healthz");
+        }
+    }
+
+    fn proc(&self, file: &str) -> String {
+        fs::read_to_string(format!("/proc/{}/{file}", self.child.id())).unwrap_or_default()
+    }
+
+    fn minor_faults(&self) -> u64 {
+        let stat = self.proc("stat");
+        let after = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+        after.split_whitespace().nth(7).and_then(|field| field.parse().ok()).unwrap_or(0)
+    }
+
+    fn status(&self, field: &str) -> f64 {
+        let status = self.proc("status");
+        let line = status.lines().find_map(|line| line.strip_prefix(field));
+        line.and_then(|rest| rest.split_whitespace().nth(0)?.parse().ok()).unwrap_or(f64::NAN)
+    }
+
+    fn threads(&self) -> f64 {
+        self.status("Threads:")
+    }
+
+    fn resident(&self) -> f64 {
+        self.status("VmRSS:") / 1024.0
+    }
+
+    /// How often any thread of the daemon was put back to work while nothing happened.
+    fn wakeups(&self, during: Duration) -> f64 {
+        let switches = || -> u64 {
+            let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("tasks");
+            let each = tasks.flatten().map(|task| {
+                let status = fs::read_to_string(task.path().join("status")).unwrap_or_default();
+                let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+                line.and_then(|rest| rest.trim().parse::<u64>().ok()).unwrap_or(0)
+            });
+            each.sum()
+        };
+        // The last request's work and the keep-alive timers of its connections end first.
+        std::thread::park_timeout(Duration::from_secs(20));
+        let before = switches();
+        std::thread::park_timeout(during);
+        (switches() - before) as f64 / during.as_secs_f64()
+    }
+
+    fn kill(mut self) {
+        self.child.kill().and_then(|()| self.child.wait()).expect("the daemon is ours");
+    }
+}
+
+/// One client: the next request after the last answer.
+fn alone(address: &str) -> Duration {
+    let mut connection = TcpStream::connect(address).expect("a connection");
+    connection.set_nodelay(true).expect("an option");
+    let mut times: Vec<Duration> = (0..ALONE)
+        .map(|number| {
+            let start = Instant::now();
+            post(&mut connection, &number.to_string());
+            start.elapsed()
+        })
+        .collect();
+    p99(&mut times)
+}
+
+/// Many clients at once, each with its own connection, each sending its next message after its last answer.
+fn load(address: &str) {
+    std::thread::scope(|scope| {
+        for thread in 0..CLIENT_THREADS {
+            scope.spawn(move || {
+                let mut connections: Vec<TcpStream> = (0..CLIENTS / CLIENT_THREADS)
+                    .map(|_| TcpStream::connect(address).expect("a connection"))
+                    .collect();
+                for round in 0..MESSAGES / CLIENTS {
+                    for (client, connection) in connections.iter_mut().enumerate() {
+                        connection
+                            .write_all(&request(&format!("{thread}.{client}.{round}")))
+                            .expect("a request");
+                    }
+                    for connection in &mut connections {
+                        answer(connection);
+                    }
+                }
+            });
+        }
+    });
+}
+
+fn request(peer: &str) -> Vec<u8> {
+    let body = format!("identity=%2B1555{}&text=echo+hello+{peer}", peer.replace('.', ""));
+    format!(
+        "POST /httptester/bench/ HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
+}
+
+fn post(connection: &mut TcpStream, peer: &str) {
+    connection.write_all(&request(peer)).expect("a request");
+    answer(connection);
+}
+
+fn get(connection: &mut TcpStream, path: &str) {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n");
+    connection.write_all(request.as_bytes()).expect("a request");
+    answer(connection);
+}
+
+/// Reads one answer; these are small and come in one piece.
+fn answer(connection: &mut TcpStream) {
+    let mut buffer = [0; 4096];
+    let count = connection.read(&mut buffer).expect("an answer");
+    let text = String::from_utf8_lossy(&buffer[..count]);
+    assert!(text.starts_with("HTTP/1.1 200"), "the daemon answered {text:?}");
+}
+
+/// A store of a million handled messages that was not closed.
+fn fill(folder: &Path) {
+    let path = folder.join("rapidsms.db");
+    let mut store = Sqlite::open(&path, Timestamp::from_seconds(1_767_225_600)).expect("a store").store;
+    let mut now = store.newest().map_or(Timestamp::from_seconds(1_767_225_600), |id| id.time());
+    let mut ids = Ids::new(store.newest(), 3);
+    let ending = Ending { state: State::Handled, reason: None, actor: "app echo (handle)".into() };
+    for batch in 0..ROWS / 1_000 {
+        now = now + Duration::from_millis(1);
+        for row in 0..1_000 {
+            let connection = Connection::new("bench", format!("+1555{:06}", (batch * 1_000 + row) % 50_000));
+            let incoming = Incoming::new(connection, "echo hello, this is a text of a usual length");
+            let new = NewIncoming {
+                id: ids.next(now),
+                incoming: &incoming,
+                state: State::Received,
+                reason: None,
+                duplicate_of: None,
+                origin: Origin::Test,
+                at: now,
+            };
+            store.accept(&new).expect("a row");
+        }
+        for claimed in store.unfinished(Tried::Never, 1_000, now).expect("claims") {
+            store.finish(claimed.id, &ending, now).expect("an ending");
+        }
+        store.commit().expect("a commit");
+    }
+    // Dropped without being closed: as after kill -9.
+}
+
+fn p99(times: &mut [Duration]) -> Duration {
+    times.sort_unstable();
+    times[times.len() * 99 / 100]
+}

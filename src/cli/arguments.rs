@@ -1,0 +1,324 @@
+//! What may be typed: the commands with their options, help and examples. What is meant by them is each command's own file.
+
+use crate::message::{Direction, State};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+use std::path::PathBuf;
+
+/// How a listing is limited when nobody says.
+const USUAL_LIMIT: &str = "50";
+/// So many messages are listed at most; more is a job for the API's pages.
+const LONGEST_LIST: i64 = 1_000_000;
+
+const OVERVIEW: &str = "\
+Exit codes:
+  0 ok   1 failed   2 wrong usage   3 wrong settings   4 not running   5 store cannot be used
+
+Standard output is data, standard error is talk. Without --settings the settings file is
+$RAPIDSMS_SETTINGS, else ./settings.toml, else /etc/rapidsms/settings.toml.";
+
+/// The whole command line.
+#[derive(Parser)]
+#[command(
+    name = "rapidsms",
+    version,
+    about = "A message router: text messages in, an app answers, the reply leaves by the line it came in on",
+    after_help = OVERVIEW,
+    max_term_width = 100,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    disable_help_subcommand = true
+)]
+pub(super) struct Arguments {
+    /// The settings file
+    #[arg(long, value_name = "FILE", global = true)]
+    pub settings: Option<PathBuf>,
+
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand)]
+pub(super) enum Command {
+    /// Run the router in the foreground until SIGTERM or Ctrl-C
+    #[command(
+        name = "run_router",
+        visible_alias = "run",
+        after_help = "\
+SIGTERM and Ctrl-C stop it cleanly, a second one at once. SIGHUP reads the settings again: wholly,
+or not at all when there is a fault. RUST_LOG (error, warn, info, debug, trace) sets how much it says.
+
+Examples:
+  rapidsms run_router
+  rapidsms run_router --settings /etc/rapidsms/settings.toml"
+    )]
+    RunRouter,
+
+    /// Check settings, apps, addresses and store, and report every fault at once; changes nothing
+    #[command(after_help = "\
+Faults are printed as FILE:LINE:COLUMN with advice. Exit code 3 means wrong settings, 5 a store
+that cannot be used, 1 anything else that would keep the router from starting.
+
+Examples:
+  rapidsms check
+  rapidsms check --ledger           also count every message again; slow on a large store
+  rapidsms check --names            the names that ENGINE and INSTALLED_APPS understand
+  rapidsms check --json | jq .faults")]
+    Check(Check),
+
+    /// Queue one message to be sent, and print its id
+    #[command(after_help = "\
+A running router takes it at once; otherwise it is stored, and sent when the router runs. The id is
+printed once the message is on disk. A text of - is read from standard input.
+
+Examples:
+  rapidsms send message_tester 1112223333 'The clinic opens at 8'
+  echo 'from a pipe' | rapidsms send Zain +15550100001 -
+  rapidsms send --key reminder-17 Zain +15550100001 'Come tomorrow'     never queued twice
+  rapidsms send Zain +15550100001 -- '--text that begins with a dash'")]
+    Send(Send),
+
+    /// List messages, newest first, or show one with its history
+    #[command(after_help = "\
+Reads the store, whether the router runs or not. An id may be shortened while it is unambiguous.
+On a terminal a text is cut to fit; control characters are shown as \\n, \\u{202e} and the like.
+
+Examples:
+  rapidsms messages
+  rapidsms messages --identity 1112223333 --limit 10
+  rapidsms messages --direction out --state held --json
+  rapidsms messages 019a1b2c-3d4e-7001")]
+    Messages(Messages),
+
+    /// Let held messages go
+    #[command(after_help = "\
+Examples:
+  rapidsms release 019a1b2c-3d4e-7001
+  rapidsms messages --state held --json | jq -r '.[].id' | xargs -r rapidsms release")]
+    Release(Decide),
+
+    /// Keep waiting messages from being sent until they are released
+    #[command(after_help = "Examples:\n  rapidsms hold 019a1b2c-3d4e-7001")]
+    Hold(Decide),
+
+    /// Give waiting or held messages up; they are never sent
+    #[command(after_help = "Examples:\n  rapidsms cancel 019a1b2c-3d4e-7001")]
+    Cancel(Decide),
+
+    /// Show the state of each backend
+    #[command(after_help = "\
+With the router stopped the backends of the settings are listed as \"not running\".
+
+Examples:
+  rapidsms backends
+  rapidsms backends --json | jq -r '.[] | select(.state != \"up\") | .name'")]
+    Backends(Output),
+
+    /// Say whether all is well, with reasons and figures
+    #[command(after_help = "\
+Exit codes: 0 healthy, 1 something needs attention, 4 not running, 5 the store cannot be read.
+
+Examples:
+  rapidsms status
+  rapidsms status --json | jq .counts")]
+    Status(Output),
+
+    /// Run conversation scripts against the apps of the settings, in memory
+    #[command(after_help = "\
+A script is text; lines with > are sent, lines with < are expected:
+
+  # comment
+  1112223333 > echo hello
+  1112223333 < hello
+
+backend/identity names a configured backend, ` @YYYYMMDDhhmm` before the > sets the clock (UTC), \\n is
+a newline. A reply that no line expected fails the script. No router, store or network is touched.
+
+Examples:
+  rapidsms test tests/*.txt
+  printf '1 > ping\\n1 < pong\\n' | rapidsms test -")]
+    Test(Test),
+
+    /// List the apps, or ask one what it would answer
+    #[command(after_help = "\
+Examples:
+  rapidsms apps
+  rapidsms apps try echo 'echo hello'
+  rapidsms apps try all 'join Ada'          all installed apps together, in order")]
+    Apps(Apps),
+
+    /// Print the version
+    #[command(after_help = "Examples:\n  rapidsms version\n  rapidsms version --verbose")]
+    Version(Version),
+
+    /// Print completions for a shell
+    #[command(after_help = "\
+Examples:
+  rapidsms completions bash > /usr/share/bash-completion/completions/rapidsms
+  rapidsms completions fish > ~/.config/fish/completions/rapidsms.fish")]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+
+    /// Print the manual page, or write those of all commands
+    #[command(after_help = "\
+Examples:
+  rapidsms man | man -l -
+  rapidsms man send | man -l -
+  rapidsms man --folder /usr/share/man/man1")]
+    Man(Man),
+}
+
+/// How to print.
+#[derive(Args)]
+pub(super) struct Output {
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub(super) struct Check {
+    /// Count every message again and compare with the books
+    #[arg(long)]
+    pub ledger: bool,
+    /// Print the names that ENGINE and INSTALLED_APPS understand, and nothing else
+    #[arg(long, conflicts_with = "ledger")]
+    pub names: bool,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Args)]
+pub(super) struct Send {
+    /// The backend to send by
+    pub backend: String,
+    /// To whom: a number or an address on that backend
+    #[arg(allow_negative_numbers = true)]
+    pub identity: String,
+    /// What to send; - reads standard input
+    pub text: String,
+    /// The same key with the same message queues it once only, within 72 hours
+    #[arg(long)]
+    pub key: Option<String>,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Args)]
+pub(super) struct Messages {
+    /// Show this message with its history
+    #[arg(conflicts_with_all = ["backend", "identity", "direction", "state", "limit", "after", "order", "ids"])]
+    pub id: Option<String>,
+    /// Only those of this backend
+    #[arg(long, value_name = "NAME")]
+    pub backend: Option<String>,
+    /// Only those from or to this identity
+    #[arg(long, allow_hyphen_values = true)]
+    pub identity: Option<String>,
+    /// Only incoming or outgoing ones
+    #[arg(long, value_parser = directions())]
+    pub direction: Option<Direction>,
+    /// Only those in this state
+    #[arg(long, value_parser = states())]
+    pub state: Option<State>,
+    /// At most so many
+    #[arg(long, value_name = "N", default_value = USUAL_LIMIT, value_parser = clap::value_parser!(u32).range(1..=LONGEST_LIST))]
+    pub limit: u32,
+    /// Go on after this message, in the direction of reading
+    #[arg(long, value_name = "ID")]
+    pub after: Option<String>,
+    /// desc: newest first; asc: oldest first
+    #[arg(long, default_value = "desc", value_parser = ["desc", "asc"])]
+    pub order: String,
+    /// Show ids even where there is little room
+    #[arg(long)]
+    pub ids: bool,
+    /// Show times in UTC instead of local time
+    #[arg(long)]
+    pub utc: bool,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Args)]
+pub(super) struct Decide {
+    /// The messages; an id may be shortened as long as it is unambiguous
+    #[arg(required = true, value_name = "ID")]
+    pub ids: Vec<String>,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Args)]
+pub(super) struct Test {
+    /// The scripts; - is standard input
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Args)]
+pub(super) struct Apps {
+    #[command(subcommand)]
+    pub what: Option<AppsCommand>,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Subcommand)]
+pub(super) enum AppsCommand {
+    /// List the installed apps in the order in which they see a message
+    #[command(after_help = "Examples:\n  rapidsms apps list --json")]
+    List(Output),
+    /// Print what an app would answer; nothing is stored or sent
+    #[command(after_help = "\
+Examples:
+  rapidsms apps try echo 'echo hello'
+  rapidsms apps try all 'join Ada' --identity +15550100001")]
+    Try(Try),
+}
+
+#[derive(Args)]
+pub(super) struct Try {
+    /// An installed app, or all
+    pub name: String,
+    /// What somebody sends; - reads standard input
+    pub text: String,
+    /// Who sends it
+    #[arg(long, default_value = "1112223333")]
+    pub identity: String,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Args)]
+pub(super) struct Version {
+    /// Also the target, the SQLite version and the engines
+    #[arg(long)]
+    pub verbose: bool,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Args)]
+pub(super) struct Man {
+    /// The command; the program itself when left out
+    pub command: Option<String>,
+    /// Write the pages of all commands into this folder
+    #[arg(long, value_name = "FOLDER", conflicts_with = "command")]
+    pub folder: Option<PathBuf>,
+}
+
+fn directions() -> impl TypedValueParser<Value = Direction> {
+    PossibleValuesParser::new([Direction::In, Direction::Out].map(Direction::as_str))
+        .try_map(|word| word.parse::<Direction>().map_err(|()| "no direction"))
+}
+
+fn states() -> impl TypedValueParser<Value = State> {
+    PossibleValuesParser::new(State::ALL.map(State::as_str))
+        .try_map(|word| word.parse::<State>().map_err(|()| "no state"))
+}

@@ -1,0 +1,99 @@
+//! `rapidsms send`: one message to be sent, through the running router or straight into its store.
+
+use super::arguments::Send;
+use super::client::Client;
+use super::print::{Out, say};
+use super::{Ended, Exit, Failure, Place, desk};
+use crate::message::{Connection, Draft, TEXT_LIMIT};
+use crate::web::site;
+use serde_json::{Value, json};
+use std::io::Read;
+
+/// The longest idempotency key; the API's own limit.
+const KEY_LIMIT: usize = 255;
+
+/// Queues it and prints its id.
+pub(super) fn run(place: &Place, send: &Send) -> Ended {
+    let text = text(&send.text)?;
+    let key = send.key.as_deref().map(key).transpose()?;
+    let settings = place.settings()?;
+    let (id, through) = match Client::reach(&settings)? {
+        Some(client) => {
+            let body = json!({ "backend": send.backend, "identity": send.identity, "text": text });
+            let answer = client.post("/api/v1/messages", &body, key)?;
+            match (answer.status, answer.body.get("id").and_then(Value::as_str)) {
+                (202, Some(id)) => (id.to_string(), "router"),
+                _ => return Err(refused(answer.status, answer.sentence(), &settings)),
+            }
+        }
+        None => {
+            let known = settings.backends.iter().any(|backend| backend.name == send.backend);
+            if !known {
+                let sentence = format!("no backend named \"{}\" is configured", send.backend.escape_debug());
+                return Err(refused(404, sentence, &settings));
+            }
+            let draft = Draft::new(Connection::new(send.backend.as_str(), send.identity.as_str()), &*text);
+            // The same digest as the API's: a key means the same on both ways.
+            let digest = site::digest(&[&send.backend, &send.identity, &text]);
+            let id = desk::with_router(&settings, &place.registry, |router, now| {
+                router.submit(draft, "cli", key.map(|key| (key, digest.as_slice())), now)
+            })?;
+            say("no router is running: the message is in the store and leaves when one does");
+            (id.to_string(), "store")
+        }
+    };
+    let mut out = Out::new();
+    if send.output.json {
+        out.json(&json!({ "id": id, "through": through }))?;
+    } else {
+        out.line(&id)?;
+    }
+    out.end()?;
+    Ok(Exit::Ok)
+}
+
+/// The text as it was given, or standard input without its last line break.
+pub(super) fn text(given: &str) -> Result<String, Failure> {
+    if given != "-" {
+        return Ok(given.to_string());
+    }
+    let mut octets = Vec::new();
+    // One octet beyond the limit, and the line break, are enough for the router to see that it is too long.
+    let limit = TEXT_LIMIT as u64 + 3;
+    let read = std::io::stdin().lock().take(limit).read_to_end(&mut octets);
+    read.map_err(|error| Failure::failed(format!("standard input cannot be read: {error}")))?;
+    let mut text = String::from_utf8(octets).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        Failure::failed(format!("standard input is not UTF-8 (at octet {})", at + 1))
+            .hint("convert it first, for example with iconv -t UTF-8")
+    })?;
+    if text.ends_with('\n') {
+        text.pop();
+        if text.ends_with('\r') {
+            text.pop();
+        }
+    }
+    Ok(text)
+}
+
+fn key(given: &str) -> Result<&str, Failure> {
+    let fits = (1..=KEY_LIMIT).contains(&given.len()) && given.bytes().all(|octet| octet.is_ascii_graphic());
+    if fits {
+        return Ok(given);
+    }
+    Err(Failure::usage(format!("--key takes 1 to {KEY_LIMIT} printable ASCII characters without spaces")))
+}
+
+fn refused(status: u16, sentence: String, settings: &crate::settings::Settings) -> Failure {
+    let failure = Failure::failed(sentence);
+    match status {
+        404 => {
+            let names: Vec<&str> = settings.backends.iter().map(|backend| backend.name.as_str()).collect();
+            match names.as_slice() {
+                [] => failure.hint("the settings configure no backend"),
+                names => failure.hint(format!("configured: {}", names.join(", "))),
+            }
+        }
+        _ => failure,
+    }
+}

@@ -1,0 +1,499 @@
+//! Property: whatever is asked of the stores in whatever order, both give the same answers, and the answers are those of a model too
+//! simple to be wrong: a list of messages that is searched from the start each time. A crash forgets what was not committed, and nothing else.
+
+use crate::store::{Stage, at, connection};
+use proptest::prelude::*;
+use rapidsms::message::*;
+use rapidsms::store::*;
+use rapidsms::time::Timestamp;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// One thing that a router may ask. Indexes choose among the messages so far, modulo their number.
+#[derive(Clone, Debug)]
+enum Step {
+    Accept { who: usize, state: State },
+    Queue { who: usize, state: State, priority: Priority, own_time: Option<i64>, validity: i64 },
+    Claim { tried: Tried, limit: usize },
+    Finish { which: usize, state: State },
+    PutBack { which: usize },
+    Take { backend: usize, limit: usize },
+    Settle { which: usize, state: State, wait: Option<i64>, uncounted: bool, remote: Option<u8> },
+    Note { which: usize },
+    Overdue { limit: usize },
+    Recover { in_hand: bool },
+    Shift { seconds: u64 },
+    Purge { age: i64, limit: usize },
+    Wait { seconds: i64 },
+    Commit,
+    Crash,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    use State::*;
+    let who = || 0..4_usize;
+    let which = || any::<usize>();
+    let limit = || 0..5_usize;
+    let inbound = prop_oneof![8 => Just(Received), 1 => Just(Duplicate), 1 => Just(Quarantined)];
+    let outbound = prop_oneof![8 => Just(Queued), 1 => Just(Held), 1 => Just(Failed), 1 => Just(Cancelled)];
+    let priority = prop_oneof![Just(Priority::Reply), Just(Priority::Single), Just(Priority::Bulk)];
+    let ending = prop_oneof![4 => Just(Handled), 1 => Just(Failed), 1 => Just(Quarantined), 1 => Just(Sent)];
+    let settled = prop_oneof![
+        3 => Just(Queued), 3 => Just(Sent), 2 => Just(Uncertain), 2 => Just(Held), 1 => Just(Delivered),
+        1 => Just(Failed), 1 => Just(Expired), 1 => Just(Cancelled), 1 => Just(Sending)
+    ];
+    let tried = prop_oneof![2 => Just(Tried::Never), 1 => Just(Tried::Before)];
+    let step = prop_oneof![
+        6 => (who(), inbound).prop_map(|(who, state)| Step::Accept { who, state }),
+        8 => (who(), outbound, priority, proptest::option::weighted(0.2, 0..50_i64), 1..80_i64)
+            .prop_map(|(who, state, priority, own_time, validity)| Step::Queue { who, state, priority, own_time, validity }),
+        5 => (tried, limit()).prop_map(|(tried, limit)| Step::Claim { tried, limit }),
+        5 => (which(), ending).prop_map(|(which, state)| Step::Finish { which, state }),
+        1 => which().prop_map(|which| Step::PutBack { which }),
+        7 => (0..2_usize, limit()).prop_map(|(backend, limit)| Step::Take { backend, limit }),
+        12 => (which(), settled, proptest::option::of(0..30_i64), any::<bool>(), proptest::option::weighted(0.3, 0..4_u8))
+            .prop_map(|(which, state, wait, uncounted, remote)| Step::Settle { which, state, wait, uncounted, remote }),
+        1 => which().prop_map(|which| Step::Note { which }),
+        2 => limit().prop_map(|limit| Step::Overdue { limit }),
+        1 => any::<bool>().prop_map(|in_hand| Step::Recover { in_hand }),
+        1 => (1..40_u64).prop_map(|seconds| Step::Shift { seconds }),
+        1 => (0..60_i64, limit()).prop_map(|(age, limit)| Step::Purge { age, limit }),
+        4 => (1..20_i64).prop_map(|seconds| Step::Wait { seconds }),
+        4 => Just(Step::Commit),
+        1 => Just(Step::Crash),
+    ];
+    proptest::collection::vec(step, 1..120)
+}
+
+/// A message as the model sees it.
+#[derive(Clone, Debug)]
+struct Message {
+    id: MessageId,
+    who: Connection,
+    priority: Option<Priority>,
+    state: State,
+    claimed: bool,
+    tried: bool,
+    redelivered: bool,
+    attempts: u32,
+    uncertain: u32,
+    /// Not before this.
+    from: i64,
+    own_time: Option<i64>,
+    until: i64,
+    changed: i64,
+    remote: Option<String>,
+    entries: usize,
+}
+
+impl Message {
+    fn same_lane(&self, other: &Message) -> bool {
+        self.who == other.who && self.priority == other.priority && other.own_time.is_none()
+    }
+
+    fn ended(&self) -> bool {
+        !self.state.is_open() && self.state != State::Held
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+struct Model {
+    messages: Vec<Message>,
+}
+
+impl Model {
+    /// Whether a message may be claimed at `now`, as far as its lane and its time are concerned.
+    fn free(&self, message: &Message, now: i64) -> bool {
+        let open = matches!(message.state, State::Received | State::Queued | State::Uncertain);
+        let first = message.own_time.is_some()
+            || self
+                .messages
+                .iter()
+                .filter(|other| message.same_lane(other) && other.state.is_open())
+                .all(|other| other.id == message.id || (other.id > message.id && !other.claimed));
+        open && !message.claimed && first && message.from <= now
+    }
+
+    fn claimable(&self, tried: Tried) -> Vec<MessageId> {
+        let before = tried == Tried::Before;
+        let fits = |message: &&Message| {
+            message.state == State::Received && message.tried == before && self.free(message, i64::MAX)
+        };
+        self.messages.iter().filter(fits).map(|message| message.id).collect()
+    }
+
+    fn due(&self, backend: &str, now: i64) -> Vec<(Priority, MessageId)> {
+        let fits = |message: &&Message| *message.who.backend == *backend && self.free(message, now);
+        let mut due: Vec<_> = self
+            .messages
+            .iter()
+            .filter(fits)
+            .filter_map(|message| Some((message.priority?, message.id)))
+            .collect();
+        due.sort();
+        due
+    }
+
+    fn get(&mut self, id: MessageId) -> &mut Message {
+        self.messages.iter_mut().find(|message| message.id == id).unwrap()
+    }
+
+    fn counts(&self) -> Vec<Count> {
+        let mut counts = BTreeMap::new();
+        for message in &self.messages {
+            let direction = if message.priority.is_none() { Direction::In } else { Direction::Out };
+            *counts.entry((message.who.backend.clone(), direction, message.state)).or_insert(0) += 1;
+        }
+        let count = |((backend, direction, state), count)| Count { backend, direction, state, count };
+        counts.into_iter().map(count).collect()
+    }
+}
+
+fn micros(seconds: i64) -> i64 {
+    at(seconds).0
+}
+
+struct Run {
+    stages: Vec<Stage>,
+    model: Model,
+    committed: Model,
+    ids: Ids,
+    now: i64,
+}
+
+impl Run {
+    /// The same question to all stores; the one answer.
+    fn ask<T: PartialEq + std::fmt::Debug>(
+        &mut self,
+        question: impl Fn(&mut dyn Store) -> Result<T, StoreError>,
+    ) -> T {
+        let mut answers: Vec<T> =
+            self.stages.iter_mut().map(|stage| question(&mut *stage.store).unwrap()).collect();
+        let first = answers.remove(0);
+        for answer in answers {
+            assert_eq!(first, answer, "the stores differ");
+        }
+        first
+    }
+
+    fn pick(&self, which: usize) -> Option<MessageId> {
+        let count = self.model.messages.len();
+        (count > 0).then(|| self.model.messages[which % count].id)
+    }
+
+    fn commit(&mut self) {
+        self.ask(|store| store.commit());
+        self.committed = self.model.clone();
+        let expected = self.model.counts();
+        assert_eq!(self.ask(|store| store.reader()?.tally()), expected, "P17: the tally");
+        assert_eq!(self.ask(|store| store.reader()?.recount()), expected, "P17: counted afresh");
+    }
+
+    fn recover(&mut self, in_hand: impl Fn(MessageId) -> bool) {
+        let found = self.ask(|store| store.recover(&in_hand, Timestamp(0)));
+        let mut expected = Vec::new();
+        for message in &mut self.model.messages {
+            if !message.claimed || in_hand(message.id) {
+                continue;
+            }
+            if message.priority.is_some() {
+                expected.push(message.id);
+            } else {
+                (message.claimed, message.tried) = (false, true);
+            }
+        }
+        assert_eq!(found.iter().map(|taken| taken.outgoing.id).collect::<Vec<_>>(), expected);
+    }
+
+    fn step(&mut self, step: &Step) {
+        let now = Timestamp(self.now);
+        let whom = |who: usize| match who {
+            0 | 1 => connection(["a", "b"][who]),
+            _ => Connection::new("two", ["a", "c"][who - 2]),
+        };
+        match *step {
+            Step::Accept { who, state } => {
+                let (id, who) = (self.ids.next(now), whom(who));
+                let incoming = Incoming::new(who.clone(), "in");
+                self.ask(|store| {
+                    store.accept(&NewIncoming {
+                        id,
+                        incoming: &incoming,
+                        state,
+                        reason: None,
+                        duplicate_of: None,
+                        origin: Origin::Test,
+                        at: now,
+                    })
+                });
+                self.model.messages.push(Message::new(id, who, None, state, self.now));
+            }
+            Step::Queue { who, state, priority, own_time, validity } => {
+                let (id, who) = (self.ids.next(now), whom(who));
+                let own_time = own_time.map(|seconds| self.now + seconds * 1_000_000);
+                let until = self.now + validity * 1_000_000;
+                self.ask(|store| {
+                    store.queue(&NewOutgoing {
+                        id,
+                        connection: &who,
+                        text: "out",
+                        in_response_to: None,
+                        state,
+                        reason: None,
+                        priority,
+                        not_before: own_time.map(Timestamp),
+                        expires_at: Timestamp(until),
+                        origin: Origin::Real,
+                        actor: "api",
+                        at: now,
+                    })
+                });
+                let mut message = Message::new(id, who, Some(priority), state, self.now);
+                (message.own_time, message.from, message.until) = (own_time, own_time.unwrap_or(0), until);
+                self.model.messages.push(message);
+            }
+            Step::Claim { tried, limit } => {
+                let claimed = self.ask(|store| store.unfinished(tried, limit, now));
+                let mut expected = self.model.claimable(tried);
+                expected.truncate(limit);
+                assert_eq!(claimed.iter().map(|message| message.id).collect::<Vec<_>>(), expected);
+                for found in claimed {
+                    let message = self.model.get(found.id);
+                    message.claimed = true;
+                    message.attempts += 1;
+                    message.redelivered |= tried == Tried::Before;
+                    assert_eq!((found.attempt, found.redelivered), (message.attempts, message.redelivered));
+                }
+            }
+            Step::Finish { which, state } => {
+                let Some(id) = self.pick(which) else { return };
+                let ending = Ending { state, reason: None, actor: "app".into() };
+                let finished = self.ask(|store| store.finish(id, &ending, now));
+                let time = self.now;
+                let message = self.model.get(id);
+                assert_eq!(finished, message.state == State::Received && message.state.may_become(state));
+                if finished {
+                    message.become_state(state, time);
+                }
+            }
+            Step::PutBack { which } => {
+                let Some(id) = self.pick(which) else { return };
+                self.ask(|store| store.put_back(id, now));
+                let message = self.model.get(id);
+                if message.state == State::Received && message.claimed {
+                    (message.claimed, message.tried) = (false, true);
+                    message.attempts -= 1;
+                }
+            }
+            Step::Take { backend, limit } => {
+                let backend = ["one", "two"][backend];
+                let due = self.model.due(backend, self.now);
+                let next = self.ask(|store| store.next_due(backend));
+                assert_eq!(next.is_some_and(|next| next <= now), !due.is_empty(), "next_due: {next:?}");
+                let taken = self.ask(|store| store.take_due(backend, limit, now));
+                assert_eq!(taken.len(), limit.min(due.len()));
+                let time = self.now;
+                // Among those of one priority the model does not know the order, only who may be among them.
+                for (taken, (priority, _)) in taken.iter().zip(&due) {
+                    let message = self.model.get(taken.outgoing.id);
+                    assert_eq!(message.priority, Some(*priority));
+                    assert!(due.contains(&(*priority, message.id)), "{} is not due", message.id);
+                    message.become_state(State::Sending, time);
+                    message.claimed = true;
+                    message.attempts += 1;
+                    assert_eq!(
+                        (taken.outgoing.attempt, taken.uncertain),
+                        (message.attempts, message.uncertain)
+                    );
+                }
+            }
+            Step::Settle { which, state, wait, uncounted, remote } => {
+                let Some(id) = self.pick(which) else { return };
+                let due = wait.map(|seconds| Timestamp(self.now + seconds * 1_000_000));
+                let remote = remote.map(|number| number.to_string());
+                let settlement = Settlement {
+                    due,
+                    uncounted,
+                    remote_id: remote.clone(),
+                    ..Settlement::new(state, "backend")
+                };
+                let settled = self.ask(|store| store.settle(id, &settlement, now));
+                let time = self.now;
+                let message = self.model.get(id);
+                let outgoing = message.priority.is_some();
+                let (from, allowed) =
+                    (message.state, message.state.may_become(state) && state != State::Sending);
+                assert_eq!(settled, outgoing && allowed);
+                if settled {
+                    message.become_state(state, time);
+                    message.attempts -= u32::from(uncounted).min(message.attempts);
+                    message.uncertain += u32::from(state == State::Uncertain);
+                    message.remote = remote.or(message.remote.take());
+                    let due = due.map_or(time, |due| due.0);
+                    message.from = match (from, message.own_time) {
+                        (State::Held, Some(own_time)) => own_time.max(due),
+                        _ => due,
+                    };
+                } else if outgoing {
+                    message.entries += 1;
+                }
+            }
+            Step::Note { which } => {
+                let Some(id) = self.pick(which) else { return };
+                self.ask(|store| store.note(id, "person", "looked at it", now));
+                self.model.get(id).entries += 1;
+            }
+            Step::Overdue { limit } => {
+                let found = self.ask(|store| store.overdue(now, limit));
+                let mut expected: Vec<_> = self
+                    .model
+                    .messages
+                    .iter()
+                    .filter(|message| {
+                        matches!(message.state, State::Queued | State::Uncertain | State::Held)
+                            && message.until <= self.now
+                    })
+                    .map(|message| (message.until, message.id))
+                    .collect();
+                expected.sort();
+                assert_eq!(found, expected.into_iter().map(|(_, id)| id).take(limit).collect::<Vec<_>>());
+            }
+            Step::Recover { in_hand } => self.recover(|id| in_hand && id.key() % 2 == 0),
+            Step::Shift { seconds } => {
+                self.ask(|store| store.shift(Duration::from_secs(seconds)));
+                let by = seconds as i64 * 1_000_000;
+                for message in &mut self.model.messages {
+                    if message.priority.is_some() && !message.ended() {
+                        message.until += by;
+                        message.own_time = message.own_time.map(|time| time + by);
+                        message.from += if message.from == 0 { 0 } else { by };
+                    }
+                }
+                self.now += by;
+            }
+            Step::Purge { age, limit } => {
+                let before = self.now - age * 1_000_000;
+                self.commit();
+                let old = |message: &Message| message.ended() && message.changed < before;
+                let count = self.model.messages.iter().filter(|message| old(message)).count();
+                // Which ones go first is the store's business, so either all go or none.
+                let limit = if limit < count { 0 } else { limit };
+                let purged = self.ask(|store| store.purge(Some(Timestamp(before)), Timestamp(0), limit));
+                if limit > 0 {
+                    assert_eq!(purged, count);
+                    self.model.messages.retain(|message| !old(message));
+                }
+                self.commit();
+            }
+            Step::Wait { seconds } => self.now += seconds * 1_000_000,
+            Step::Commit => self.commit(),
+            Step::Crash => {
+                // What is in memory cannot be rolled back, so with it beside, a crash comes right after a commit.
+                if self.stages.iter().any(|stage| stage.file.is_none()) {
+                    self.commit();
+                }
+                self.stages.iter_mut().for_each(Stage::crash);
+                self.model = self.committed.clone();
+                self.recover(|_| false);
+                self.commit();
+            }
+        }
+        for direction in [Direction::In, Direction::Out] {
+            let waiting = self.ask(|store| Ok(store.waiting(direction)));
+            let open = |message: &&Message| {
+                message.state.is_open() && message.priority.is_none() == (direction == Direction::In)
+            };
+            assert_eq!(waiting as usize, self.model.messages.iter().filter(open).count());
+        }
+    }
+
+    /// Everything that can be read.
+    fn inspect(&mut self) {
+        self.commit();
+        let messages = std::mem::take(&mut self.model.messages);
+        for message in &messages {
+            let detail = self.ask(|store| store.reader()?.message(message.id)).unwrap();
+            assert_eq!(detail.row.state, message.state);
+            assert_eq!(
+                (detail.row.attempts, detail.row.redelivered),
+                (message.attempts, message.redelivered)
+            );
+            assert_eq!(detail.row.updated_at.0, message.changed);
+            assert_eq!(detail.row.remote_id, message.remote);
+            assert_eq!(detail.history.len(), message.entries, "{:#?}", detail.history);
+            if let Some(remote) = &message.remote {
+                let newest = messages
+                    .iter()
+                    .filter(|other| {
+                        other.remote == message.remote && other.who.backend == message.who.backend
+                    })
+                    .map(|other| other.id)
+                    .max();
+                assert_eq!(self.ask(|store| store.by_remote_id(&message.who.backend, remote)), newest);
+            }
+        }
+        let mut expected: Vec<_> = messages.iter().map(|message| message.id).collect();
+        let page = self.ask(|store| {
+            store.reader()?.messages(&Query { ascending: true, limit: 1_000, ..Query::default() })
+        });
+        expected.sort();
+        assert_eq!(page.messages.iter().map(|row| row.id).collect::<Vec<_>>(), expected);
+    }
+}
+
+impl Message {
+    fn new(id: MessageId, who: Connection, priority: Option<Priority>, state: State, now: i64) -> Message {
+        Message {
+            id,
+            who,
+            priority,
+            state,
+            claimed: false,
+            tried: false,
+            redelivered: false,
+            attempts: 0,
+            uncertain: 0,
+            from: 0,
+            own_time: None,
+            until: 0,
+            changed: now,
+            remote: None,
+            entries: 1,
+        }
+    }
+
+    fn become_state(&mut self, state: State, now: i64) {
+        (self.state, self.changed, self.claimed) = (state, now, false);
+        self.entries += 1;
+    }
+}
+
+fn run(stages: Vec<Stage>, steps: &[Step]) {
+    let mut run = Run {
+        stages,
+        model: Model::default(),
+        committed: Model::default(),
+        ids: Ids::new(None, 1),
+        now: micros(0),
+    };
+    for step in steps {
+        run.step(step);
+    }
+    run.inspect();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// P17: after every step the books balance, in both stores alike.
+    #[test]
+    fn p17_conservation_both_stores_agree_with_the_model(steps in steps()) {
+        run(vec![Stage::memory(), Stage::sqlite()], &steps);
+    }
+
+    /// P1: what was committed survives a crash at any step; what was not is gone whole.
+    #[test]
+    fn p1_sqlite_keeps_what_was_committed_through_crashes(steps in steps()) {
+        run(vec![Stage::sqlite()], &steps);
+    }
+}
