@@ -5,7 +5,7 @@
 //! clock, no thread and no store; a message that an app answers later is a value, [`Run`], that waits.
 
 use crate::apps::{App, AppError, Flow, Host, LateAnswer, Message};
-use crate::message::{Draft, State};
+use crate::message::{Contact, Draft, State};
 use crate::store::{ContactChange, Ending, Unfinished};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -125,6 +125,8 @@ pub struct Run {
     makers: Vec<usize>,
     /// How many of the message's changes are those of calls that succeeded.
     changes: usize,
+    /// The sender, as the calls that succeeded left them.
+    contact: Option<Contact>,
     decided: Option<(usize, Phase)>,
     failures: Vec<String>,
 }
@@ -154,6 +156,7 @@ pub struct Outcome {
 /// Runs the phases over a message until the end or until an app answers later.
 pub fn run(apps: &mut Apps, unfinished: Unfinished) -> Progress {
     let run = Run {
+        contact: unfinished.contact.clone(),
         message: Message {
             id: unfinished.id,
             connection: unfinished.connection,
@@ -241,8 +244,7 @@ impl Run {
             });
             if flow == Ok(Flow::Later) && self.message.drafts.len() <= DRAFT_LIMIT {
                 // What it said before it asked for time is kept; what it says later comes behind.
-                self.makers.resize(self.message.drafts.len(), self.app);
-                self.changes = self.message.changes.len();
+                self.keep(false);
                 return Progress::Waiting(Box::new(self));
             }
             self.decide(apps, flow);
@@ -259,13 +261,8 @@ impl Run {
         };
         match flow {
             Ok(flow) => {
-                let replied = self.message.drafts.len() > self.makers.len();
-                self.makers.resize(self.message.drafts.len(), self.app);
-                self.changes = self.message.changes.len();
                 let done = flow == Flow::Done;
-                if replied || (done && !matches!(self.phase, Phase::Parse | Phase::Cleanup)) {
-                    self.decided.get_or_insert((self.app, self.phase));
-                }
+                self.keep(done);
                 match self.phase {
                     Phase::Filter if done => {
                         self.filtered = true;
@@ -283,7 +280,10 @@ impl Run {
             Err(why) => {
                 // The replies of the call that failed are half of something: only they are lost.
                 self.message.drafts.truncate(self.makers.len());
-                self.message.changes.truncate(self.changes);
+                if self.message.changes.len() > self.changes {
+                    self.message.changes.truncate(self.changes);
+                    self.message.contact.clone_from(&self.contact);
+                }
                 self.failures.push(format!(
                     "app {} {why} (phase {})",
                     apps.name(self.app),
@@ -292,6 +292,19 @@ impl Run {
             }
         }
         self.app += 1;
+    }
+
+    /// Keeps what a call that succeeded said and learned.
+    fn keep(&mut self, done: bool) {
+        let replied = self.message.drafts.len() > self.makers.len();
+        if replied || (done && !matches!(self.phase, Phase::Parse | Phase::Cleanup)) {
+            self.decided.get_or_insert((self.app, self.phase));
+        }
+        self.makers.resize(self.message.drafts.len(), self.app);
+        if self.message.changes.len() > self.changes {
+            self.changes = self.message.changes.len();
+            self.contact.clone_from(&self.message.contact);
+        }
     }
 
     fn next_phase(&self) -> Option<Phase> {

@@ -216,7 +216,8 @@ impl TestScript {
     /// Reads a script; `name` is for messages, a file's name for example.
     pub fn parse(name: &str, text: &str) -> Result<TestScript, ScriptFailure> {
         let mut lines = Vec::new();
-        for (index, line) in text.lines().enumerate() {
+        // Some editors mark a file as UTF-8 at its beginning.
+        for (index, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
             let line = line.trim();
             if !line.is_empty() && !line.starts_with('#') {
                 let parsed = parse_line(index + 1, line);
@@ -259,7 +260,7 @@ impl TestScript {
                         return Err(fail(format!("expected {}: {:?}\n  got nothing", line.peer, line.text)));
                     }
                     None => {
-                        let got = listed(&replies);
+                        let got = listed(&replies, backend.is_some());
                         return Err(fail(format!(
                             "expected {}: {:?}\n  got      {got}",
                             line.peer, line.text
@@ -276,7 +277,7 @@ impl TestScript {
         match replies.first() {
             None => Ok(()),
             Some((line, _)) => {
-                Err(self.failure(*line, format!("nobody expected the reply {}", listed(replies))))
+                Err(self.failure(*line, format!("nobody expected the reply {}", listed(replies, false))))
             }
         }
     }
@@ -286,8 +287,13 @@ impl TestScript {
     }
 }
 
-fn listed(replies: &[(usize, Outgoing)]) -> String {
-    let each = replies.iter().map(|(_, reply)| format!("{}: {:?}", reply.connection.identity, reply.text));
+/// Replies as a script would write them; with their backends, where those are in question.
+fn listed(replies: &[(usize, Outgoing)], with_backend: bool) -> String {
+    let each = replies.iter().map(|(_, reply)| {
+        let Connection { backend, identity } = &reply.connection;
+        let backend = if with_backend { format!("{backend}/") } else { String::new() };
+        format!("{backend}{identity}: {:?}", reply.text)
+    });
     each.collect::<Vec<_>>().join("\n           ")
 }
 

@@ -11,29 +11,28 @@ use rapidsms::apps::{Answers, Host, LateAnswer, Message};
 use rapidsms::message::{Connection, Contact, MessageId, Origin, TEXT_LIMIT};
 use rapidsms::phases::{Apps, Outcome, Progress, run};
 use rapidsms::store::{ContactChange, Unfinished};
+use rapidsms::testing::{TestRouter, TestScript};
 use rapidsms::time::Timestamp;
-use std::collections::HashMap;
 use std::sync::Arc;
 
 #[test]
 fn echo_script() {
-    play("echo.txt", &mut Apps::new().with("echo", Echo));
+    play("echo.txt", Apps::new().with("echo", Echo));
 }
 
 #[test]
 fn default_script() {
-    play("default.txt", &mut Apps::new().with("echo", Echo).with("default", fallback()));
+    play("default.txt", Apps::new().with("echo", Echo).with("default", fallback()));
 }
 
 #[test]
 fn registration_script() {
-    let mut apps = Apps::new().with("registration", registration()).with("default", fallback());
-    play("registration.txt", &mut apps);
+    play("registration.txt", Apps::new().with("registration", registration()).with("default", fallback()));
 }
 
 #[test]
 fn handlers_script() {
-    play("handlers.txt", &mut everything());
+    play("handlers.txt", everything());
 }
 
 /// The rule of the keywords, case by case: what follows the keyword, blanks and all.
@@ -497,45 +496,13 @@ fn replies(apps: &mut Apps, text: &str) -> Vec<String> {
     ask(apps, text, None).drafts.into_iter().map(|(_, draft)| draft.text).collect()
 }
 
-/// Plays a transcript: `identity > text` sends, `identity < text` expects, and a reply that no line expects fails.
-/// This is the part of TestScript that these scripts need; contacts are kept as a store would keep them.
-fn play(script: &str, apps: &mut Apps) {
+/// Plays a transcript. A contact that an app registers is known to it from the next message on.
+fn play(script: &str, apps: Apps) {
     let path = format!("{}/tests/scripts/{script}", env!("CARGO_MANIFEST_DIR"));
-    let lines = std::fs::read_to_string(&path).unwrap_or_else(|why| panic!("{path}: {why}"));
-    let mut contacts: HashMap<String, Contact> = HashMap::new();
-    let mut unread: Vec<String> = Vec::new();
-    let mut asked = 0;
-    for (number, line) in lines.lines().enumerate().map(|(index, line)| (index + 1, line.trim())) {
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        let arrow = line.find(['<', '>']).unwrap_or_else(|| panic!("{script}:{number}: no arrow"));
-        let (identity, text) = (line[..arrow].trim(), line[arrow + 1..].trim().replace("\\n", "\n"));
-        let addressed = format!("{identity} < {text}");
-        if line[arrow..].starts_with('<') {
-            let found = unread.iter().position(|reply| *reply == addressed);
-            let Some(found) = found else {
-                panic!("{script}:{number}: expected {addressed:?}, unread are {unread:?}")
-            };
-            unread.remove(found);
-            continue;
-        }
-        assert!(unread.is_empty(), "{script}:{number}: nobody expected {unread:?}");
-        asked += 1;
-        let outcome = ask(apps, &text, contacts.get(identity).cloned());
-        unread = texts(&outcome).iter().map(|reply| format!("{identity} < {}", reply.trim())).collect();
-        for change in outcome.changes {
-            match change {
-                ContactChange::Register { name, language } => {
-                    contacts.insert(identity.to_string(), Contact { id: 1, name, language });
-                }
-                ContactChange::Language(code) => {
-                    contacts.get_mut(identity).expect("only people have a language").language = code;
-                }
-                ContactChange::Join(_) => panic!("{script}:{number}: no app in the box joins contacts"),
-            }
-        }
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|why| panic!("{path}: {why}"));
+    let lines = TestScript::parse(script, &text).and_then(|script| script.run(&mut TestRouter::new(apps)));
+    match lines {
+        Ok(lines) => assert!(lines > 0, "{script} asks nothing"),
+        Err(failure) => panic!("tests/scripts/{failure}"),
     }
-    assert!(unread.is_empty(), "{script}: nobody expected {unread:?} at the end");
-    assert!(asked > 0, "{script} asks nothing");
 }
