@@ -22,7 +22,7 @@
 //! | `twice X` | answers later: X, two times |
 //! | `to BACKEND IDENTITY X` | sends X there |
 
-use super::daemon::{Daemon, PATIENCE};
+use super::daemon::{Answer, Daemon, PATIENCE};
 use rapidsms::apps::{App, AppError, Flow, Host, LateAnswer, Message};
 use rapidsms::backends::{Backend, BackendError, Engine};
 use rapidsms::message::{Connection, Direction, MessageId, Outgoing, Receipt, SendFailure, State};
@@ -232,28 +232,31 @@ impl Client {
         Ok(Client { stream: BufReader::new(stream) })
     }
 
-    /// Posts one message of a tester. Returns the status and the body.
-    pub fn post(&mut self, backend: &str, identity: &str, text: &str) -> std::io::Result<(u16, String)> {
+    /// Posts one message of a tester.
+    pub fn post(&mut self, backend: &str, identity: &str, text: &str) -> std::io::Result<Answer> {
         let pairs = [("identity", identity), ("text", text)];
         let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
         self.post_raw(backend, form.as_bytes())
     }
 
     /// Posts a form as it is.
-    pub fn post_raw(&mut self, backend: &str, form: &[u8]) -> std::io::Result<(u16, String)> {
+    pub fn post_raw(&mut self, backend: &str, form: &[u8]) -> std::io::Result<Answer> {
+        self.send(backend, form)?;
+        self.answer()
+    }
+
+    /// Posts a form and does not wait for the answer.
+    pub fn send(&mut self, backend: &str, form: &[u8]) -> std::io::Result<()> {
         let head = format!(
             "POST /httptester/{backend}/ HTTP/1.1\r\nHost: 127.0.0.1\r\n\
              Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n",
             form.len()
         );
-        self.stream.get_mut().write_all(&[head.as_bytes(), form].concat())?;
-        let (head, body) = self.read()?;
-        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
-        status.map(|status| (status, body)).ok_or_else(|| std::io::Error::other(head))
+        self.stream.get_mut().write_all(&[head.as_bytes(), form].concat())
     }
 
-    /// Reads one answer: its head and its body.
-    fn read(&mut self) -> std::io::Result<(String, String)> {
+    /// Reads one answer.
+    pub fn answer(&mut self) -> std::io::Result<Answer> {
         let (mut head, mut length) = (String::new(), 0);
         loop {
             let start = head.len();
@@ -270,7 +273,9 @@ impl Client {
         }
         let mut body = vec![0; length];
         self.stream.read_exact(&mut body)?;
-        Ok((head, String::from_utf8_lossy(&body).into_owned()))
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+        let status = status.ok_or_else(|| std::io::Error::other(head.clone()))?;
+        Ok(Answer { status, head, body: String::from_utf8_lossy(&body).into_owned() })
     }
 }
 
@@ -348,9 +353,9 @@ impl Load {
             loop {
                 number += 1;
                 let text = format!("echo {person}-{number}");
-                let Ok((status, _)) = client.post("well", &identity, &text) else { break };
+                let Ok(answer) = client.post("well", &identity, &text) else { break };
                 let mut traffic = lock(traffic);
-                if status == 200 {
+                if answer.status == 200 {
                     traffic.acknowledged.entry(identity.clone()).or_default().push(text);
                     traffic.count += 1;
                     news.notify_all();
@@ -457,12 +462,17 @@ impl Audit {
                 let (copies, uncertain) = (copies.get(&row.id).copied().unwrap_or(0), self.uncertain(row.id));
                 assert!(copies <= 1 + usize::from(uncertain > 0), "P5: {copies} copies of {row:?}");
                 assert!(copies <= 2, "P5: {copies} copies of {row:?}");
-                let gone = row.state == State::Sent || row.reason.as_deref().is_some_and(|reason| reason.starts_with("uncertain"));
+                let gone = row.state == State::Sent
+                    || row.reason.as_deref().is_some_and(|reason| reason.starts_with("uncertain"));
                 assert!(gone, "P4: not sent although the peer is well: {row:?}");
-                assert!(copies > 0 || row.state != State::Sent, "P4: `sent`, but the peer never saw it: {row:?}");
+                assert!(
+                    copies > 0 || row.state != State::Sent,
+                    "P4: `sent`, but the peer never saw it: {row:?}"
+                );
             }
         }
-        let identities: HashMap<MessageId, &str> = self.rows.iter().map(|row| (row.id, row.identity.as_str())).collect();
+        let identities: HashMap<MessageId, &str> =
+            self.rows.iter().map(|row| (row.id, row.identity.as_str())).collect();
         let mut last: HashMap<&str, MessageId> = HashMap::new();
         for (id, text) in left {
             let identity = *identities.get(id).unwrap_or_else(|| panic!("P5: {text} left and is not stored"));
@@ -472,7 +482,7 @@ impl Audit {
     }
 
     /// Demands what concerns received messages: all are there that were acknowledged, once, in order; each is handled and has one reply.
-    fn demand_received(&self, acknowledged: &BTreeMap<String, Vec<String>>) {
+    pub fn demand_received(&self, acknowledged: &BTreeMap<String, Vec<String>>) {
         let mut stored: BTreeMap<&str, Vec<&Row>> = BTreeMap::new();
         for row in self.rows.iter().filter(|row| row.direction == Direction::In) {
             stored.entry(&row.identity).or_default().push(row);
@@ -483,7 +493,9 @@ impl Audit {
             let mut places = Vec::new();
             for text in texts {
                 let place = rows.iter().position(|row| row.text == *text);
-                places.push(place.unwrap_or_else(|| panic!("P1: acknowledged and lost: {text:?} of {identity}")));
+                places.push(
+                    place.unwrap_or_else(|| panic!("P1: acknowledged and lost: {text:?} of {identity}")),
+                );
             }
             assert!(places.is_sorted(), "P6: {identity} was stored in another order: {places:?}");
         }
@@ -501,7 +513,11 @@ impl Audit {
                 assert_eq!(row.state, State::Handled, "P4: {row:?}");
                 let answers = answers.remove(&row.id).unwrap_or_default();
                 assert_eq!(answers.len(), 1, "P3: one stored reply: {row:?} {answers:?}");
-                assert_eq!(row.text.strip_prefix("echo "), Some(answers[0].text.as_str()), "P3: its own reply");
+                assert_eq!(
+                    row.text.strip_prefix("echo "),
+                    Some(answers[0].text.as_str()),
+                    "P3: its own reply"
+                );
                 replies.push(answers[0].id);
             }
             assert!(replies.is_sorted(), "P6: apps saw the messages of {identity} in another order");
@@ -516,7 +532,11 @@ impl Audit {
 pub fn under_strace(command: &Command, arguments: &[&str]) -> Command {
     require_strace();
     let mut traced = Command::new("strace");
-    traced.args(["-D", "-f", "-qq", "-o", "/dev/null"]).args(arguments).arg("--").arg(command.get_program());
+    traced
+        .args(["-D", "-f", "-qq", "-I2", "-o", "/dev/null"])
+        .args(arguments)
+        .arg("--")
+        .arg(command.get_program());
     traced.args(command.get_args()).stdin(Stdio::null());
     if let Some(folder) = command.get_current_dir() {
         traced.current_dir(folder);
