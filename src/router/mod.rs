@@ -361,8 +361,11 @@ impl Router {
         let committed = self.store.commit();
         match self.doomed.take().map_or(committed, Err) {
             Ok(()) => {
-                self.started |= !self.recover;
-                self.outcomes.clear();
+                // While there is something to recover, decisions wait to be written: this commit did not hold them all.
+                if !self.recover {
+                    self.started = true;
+                    self.outcomes.clear();
+                }
                 self.ready.append(&mut self.claimed);
                 Ok(std::mem::take(&mut self.taken))
             }

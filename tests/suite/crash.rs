@@ -2,27 +2,13 @@
 //! P6, P9, P16). The router runs as a process of its own; its clients and its peer keep their books outside of it.
 
 use super::daemon::{Daemon, Ended, folder};
-use super::rig::{self, Audit, Client, Load, Random, SETTINGS, left, rig_in, start_rig, under_strace};
-use rapidsms::message::{MessageId, State};
+use super::rig::{
+    self, Acknowledged, Audit, Client, Load, Random, SETTINGS, demand_after, left, rig_in, start_rig,
+    under_strace,
+};
+use rapidsms::message::State;
 use rustix::process::Signal;
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use tempfile::TempDir;
-
-type Acknowledged = BTreeMap<String, Vec<String>>;
-
-/// Starts the router a last time, lets it do all that it still owes, stops it cleanly, and demands every promise of what is stored.
-fn demand_after(folder: TempDir, acknowledged: &Acknowledged, mut gone: Vec<(MessageId, String)>) -> Audit {
-    let owed = Audit::of(folder.path()).owed();
-    let daemon = start_rig(folder);
-    rig::wait_until_left(&daemon, owed);
-    let Ended { code, folder, log } = daemon.stop();
-    assert_eq!(code, 0, "{log}");
-    gone.extend(left(&log));
-    let mut audit = Audit::of(folder.path());
-    audit.demand(acknowledged, &gone);
-    audit
-}
 
 #[test]
 fn p1_no_loss_p3_p4_p5_p6_when_killed_at_random_under_load() {

@@ -22,7 +22,7 @@
 //! | `twice X` | answers later: X, two times |
 //! | `to BACKEND IDENTITY X` | sends X there |
 
-use super::daemon::{Answer, Daemon, PATIENCE};
+use super::daemon::{Answer, Daemon, Ended, PATIENCE};
 use rapidsms::apps::{App, AppError, Flow, Host, LateAnswer, Message};
 use rapidsms::backends::{Backend, BackendError, Engine};
 use rapidsms::message::{Connection, Direction, MessageId, Outgoing, Receipt, SendFailure, State};
@@ -217,6 +217,9 @@ pub fn wait_until_left(daemon: &Daemon, mut texts: Vec<String>) {
 
 // Clients
 
+/// The texts that were acknowledged to each identity, in order.
+pub type Acknowledged = BTreeMap<String, Vec<String>>;
+
 /// A connection that is kept.
 pub struct Client {
     stream: BufReader<TcpStream>,
@@ -290,7 +293,7 @@ struct Traffic {
     /// Where the router listens, and which start of it that is.
     address: String,
     start: usize,
-    acknowledged: BTreeMap<String, Vec<String>>,
+    acknowledged: Acknowledged,
     count: usize,
     over: bool,
 }
@@ -325,7 +328,7 @@ impl Load {
     }
 
     /// Sends everybody home. Returns what was acknowledged, by identity, in order.
-    pub fn end(self) -> BTreeMap<String, Vec<String>> {
+    pub fn end(self) -> Acknowledged {
         let (traffic, news) = &*self.shared;
         lock(traffic).over = true;
         news.notify_all();
@@ -450,7 +453,7 @@ impl Audit {
 
     /// Demands of a settled store what P1, P3, P4, P5 and P6 promise, given what was acknowledged to each identity's client, in order,
     /// and what left. Every text is `echo X` with an X that was used once.
-    pub fn demand(&mut self, acknowledged: &BTreeMap<String, Vec<String>>, left: &[(MessageId, String)]) {
+    pub fn demand(&mut self, acknowledged: &Acknowledged, left: &[(MessageId, String)]) {
         self.demand_received(acknowledged);
         let mut copies: HashMap<MessageId, usize> = HashMap::new();
         for (id, _) in left {
@@ -482,7 +485,7 @@ impl Audit {
     }
 
     /// Demands what concerns received messages: all are there that were acknowledged, once, in order; each is handled and has one reply.
-    pub fn demand_received(&self, acknowledged: &BTreeMap<String, Vec<String>>) {
+    pub fn demand_received(&self, acknowledged: &Acknowledged) {
         let mut stored: BTreeMap<&str, Vec<&Row>> = BTreeMap::new();
         for row in self.rows.iter().filter(|row| row.direction == Direction::In) {
             stored.entry(&row.identity).or_default().push(row);
@@ -523,6 +526,23 @@ impl Audit {
             assert!(replies.is_sorted(), "P6: apps saw the messages of {identity} in another order");
         }
     }
+}
+
+/// Starts the router a last time, lets it do all that it still owes, stops it cleanly, and demands every promise of what is stored.
+pub fn demand_after(
+    folder: tempfile::TempDir,
+    acknowledged: &Acknowledged,
+    mut gone: Vec<(MessageId, String)>,
+) -> Audit {
+    let owed = Audit::of(folder.path()).owed();
+    let daemon = start_rig(folder);
+    wait_until_left(&daemon, owed);
+    let Ended { code, folder, log } = daemon.stop();
+    assert_eq!(code, 0, "{log}");
+    gone.extend(left(&log));
+    let mut audit = Audit::of(folder.path());
+    audit.demand(acknowledged, &gone);
+    audit
 }
 
 // strace
