@@ -2,27 +2,13 @@
 //! P6, P9, P16). The router runs as a process of its own; its clients and its peer keep their books outside of it.
 
 use super::daemon::{Daemon, Ended, folder};
-use super::rig::{self, Audit, Client, Load, Random, SETTINGS, left, rig_in, start_rig, under_strace};
-use rapidsms::message::{MessageId, State};
+use super::rig::{
+    self, Acknowledged, Audit, Client, Load, Random, SETTINGS, demand_after, left, rig_in, start_rig,
+    under_strace,
+};
+use rapidsms::message::State;
 use rustix::process::Signal;
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use tempfile::TempDir;
-
-type Acknowledged = BTreeMap<String, Vec<String>>;
-
-/// Starts the router a last time, lets it do all that it still owes, stops it cleanly, and demands every promise of what is stored.
-fn demand_after(folder: TempDir, acknowledged: &Acknowledged, mut gone: Vec<(MessageId, String)>) -> Audit {
-    let owed = Audit::of(folder.path()).owed();
-    let daemon = start_rig(folder);
-    rig::wait_until_left(&daemon, owed);
-    let Ended { code, folder, log } = daemon.stop();
-    assert_eq!(code, 0, "{log}");
-    gone.extend(left(&log));
-    let mut audit = Audit::of(folder.path());
-    audit.demand(acknowledged, &gone);
-    audit
-}
 
 #[test]
 fn p1_no_loss_p3_p4_p5_p6_when_killed_at_random_under_load() {
@@ -53,8 +39,10 @@ fn converse(daemon: &Daemon) -> Acknowledged {
     for number in 0..EXCHANGES {
         let text = format!("echo say-{number}");
         match client.post("well", "+1", &text) {
-            Ok((200, _)) => acknowledged.entry("+1".to_string()).or_default().push(text),
-            Ok((status, body)) => panic!("{status}: {body}\n{}", daemon.log()),
+            Ok(answer) if answer.status == 200 => {
+                acknowledged.entry("+1".to_string()).or_default().push(text)
+            }
+            Ok(answer) => panic!("{answer:?}\n{}", daemon.log()),
             Err(_) => return acknowledged,
         }
         if daemon.next_line(&format!(" say-{number}")).is_none() {
@@ -171,8 +159,7 @@ fn p16_stop_at_once_by_a_second_signal_loses_nothing() {
     load.go_to(&daemon);
     // A send that takes long keeps the first signal from being enough.
     let mut client = Client::new(&daemon.address).expect("it listens");
-    let (status, _) = client.post("ill", "+9", "echo hang").expect("an answer");
-    assert_eq!(status, 200);
+    assert_eq!(client.post("ill", "+9", "echo hang").expect("an answer").status, 200);
     daemon.wait_for_line("peer ill hangs");
     load.wait_for(200);
     daemon.signal(Signal::TERM);

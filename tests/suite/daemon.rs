@@ -301,8 +301,14 @@ impl Daemon {
     /// The same for a router that may end before; `None` then.
     #[track_caller]
     pub fn next_line(&self, part: &str) -> Option<String> {
+        self.next_line_within(PATIENCE, part)
+    }
+
+    /// The same for what takes its time.
+    #[track_caller]
+    pub fn next_line_within(&self, patience: Duration, part: &str) -> Option<String> {
         let (log, news) = &*self.log;
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience;
         let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             while let Some(line) = log.lines.get(log.read).cloned() {

@@ -22,7 +22,7 @@
 //! | `twice X` | answers later: X, two times |
 //! | `to BACKEND IDENTITY X` | sends X there |
 
-use super::daemon::{Daemon, PATIENCE};
+use super::daemon::{Answer, Daemon, Ended, PATIENCE};
 use rapidsms::apps::{App, AppError, Flow, Host, LateAnswer, Message};
 use rapidsms::backends::{Backend, BackendError, Engine};
 use rapidsms::message::{Connection, Direction, MessageId, Outgoing, Receipt, SendFailure, State};
@@ -217,6 +217,9 @@ pub fn wait_until_left(daemon: &Daemon, mut texts: Vec<String>) {
 
 // Clients
 
+/// The texts that were acknowledged to each identity, in order.
+pub type Acknowledged = BTreeMap<String, Vec<String>>;
+
 /// A connection that is kept.
 pub struct Client {
     stream: BufReader<TcpStream>,
@@ -232,28 +235,31 @@ impl Client {
         Ok(Client { stream: BufReader::new(stream) })
     }
 
-    /// Posts one message of a tester. Returns the status and the body.
-    pub fn post(&mut self, backend: &str, identity: &str, text: &str) -> std::io::Result<(u16, String)> {
+    /// Posts one message of a tester.
+    pub fn post(&mut self, backend: &str, identity: &str, text: &str) -> std::io::Result<Answer> {
         let pairs = [("identity", identity), ("text", text)];
         let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
         self.post_raw(backend, form.as_bytes())
     }
 
     /// Posts a form as it is.
-    pub fn post_raw(&mut self, backend: &str, form: &[u8]) -> std::io::Result<(u16, String)> {
+    pub fn post_raw(&mut self, backend: &str, form: &[u8]) -> std::io::Result<Answer> {
+        self.send(backend, form)?;
+        self.answer()
+    }
+
+    /// Posts a form and does not wait for the answer.
+    pub fn send(&mut self, backend: &str, form: &[u8]) -> std::io::Result<()> {
         let head = format!(
             "POST /httptester/{backend}/ HTTP/1.1\r\nHost: 127.0.0.1\r\n\
              Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n",
             form.len()
         );
-        self.stream.get_mut().write_all(&[head.as_bytes(), form].concat())?;
-        let (head, body) = self.read()?;
-        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
-        status.map(|status| (status, body)).ok_or_else(|| std::io::Error::other(head))
+        self.stream.get_mut().write_all(&[head.as_bytes(), form].concat())
     }
 
-    /// Reads one answer: its head and its body.
-    fn read(&mut self) -> std::io::Result<(String, String)> {
+    /// Reads one answer.
+    pub fn answer(&mut self) -> std::io::Result<Answer> {
         let (mut head, mut length) = (String::new(), 0);
         loop {
             let start = head.len();
@@ -270,7 +276,9 @@ impl Client {
         }
         let mut body = vec![0; length];
         self.stream.read_exact(&mut body)?;
-        Ok((head, String::from_utf8_lossy(&body).into_owned()))
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+        let status = status.ok_or_else(|| std::io::Error::other(head.clone()))?;
+        Ok(Answer { status, head, body: String::from_utf8_lossy(&body).into_owned() })
     }
 }
 
@@ -285,7 +293,7 @@ struct Traffic {
     /// Where the router listens, and which start of it that is.
     address: String,
     start: usize,
-    acknowledged: BTreeMap<String, Vec<String>>,
+    acknowledged: Acknowledged,
     count: usize,
     over: bool,
 }
@@ -320,7 +328,7 @@ impl Load {
     }
 
     /// Sends everybody home. Returns what was acknowledged, by identity, in order.
-    pub fn end(self) -> BTreeMap<String, Vec<String>> {
+    pub fn end(self) -> Acknowledged {
         let (traffic, news) = &*self.shared;
         lock(traffic).over = true;
         news.notify_all();
@@ -348,9 +356,9 @@ impl Load {
             loop {
                 number += 1;
                 let text = format!("echo {person}-{number}");
-                let Ok((status, _)) = client.post("well", &identity, &text) else { break };
+                let Ok(answer) = client.post("well", &identity, &text) else { break };
                 let mut traffic = lock(traffic);
-                if status == 200 {
+                if answer.status == 200 {
                     traffic.acknowledged.entry(identity.clone()).or_default().push(text);
                     traffic.count += 1;
                     news.notify_all();
@@ -445,7 +453,7 @@ impl Audit {
 
     /// Demands of a settled store what P1, P3, P4, P5 and P6 promise, given what was acknowledged to each identity's client, in order,
     /// and what left. Every text is `echo X` with an X that was used once.
-    pub fn demand(&mut self, acknowledged: &BTreeMap<String, Vec<String>>, left: &[(MessageId, String)]) {
+    pub fn demand(&mut self, acknowledged: &Acknowledged, left: &[(MessageId, String)]) {
         self.demand_received(acknowledged);
         let mut copies: HashMap<MessageId, usize> = HashMap::new();
         for (id, _) in left {
@@ -477,7 +485,7 @@ impl Audit {
     }
 
     /// Demands what concerns received messages: all are there that were acknowledged, once, in order; each is handled and has one reply.
-    fn demand_received(&self, acknowledged: &BTreeMap<String, Vec<String>>) {
+    pub fn demand_received(&self, acknowledged: &Acknowledged) {
         let mut stored: BTreeMap<&str, Vec<&Row>> = BTreeMap::new();
         for row in self.rows.iter().filter(|row| row.direction == Direction::In) {
             stored.entry(&row.identity).or_default().push(row);
@@ -520,6 +528,23 @@ impl Audit {
     }
 }
 
+/// Starts the router a last time, lets it do all that it still owes, stops it cleanly, and demands every promise of what is stored.
+pub fn demand_after(
+    folder: tempfile::TempDir,
+    acknowledged: &Acknowledged,
+    mut gone: Vec<(MessageId, String)>,
+) -> Audit {
+    let owed = Audit::of(folder.path()).owed();
+    let daemon = start_rig(folder);
+    wait_until_left(&daemon, owed);
+    let Ended { code, folder, log } = daemon.stop();
+    assert_eq!(code, 0, "{log}");
+    gone.extend(left(&log));
+    let mut audit = Audit::of(folder.path());
+    audit.demand(acknowledged, &gone);
+    audit
+}
+
 // strace
 
 /// The command under strace with these arguments, as a child that can be waited for and killed as without. Signalling the tracer
@@ -527,7 +552,11 @@ impl Audit {
 pub fn under_strace(command: &Command, arguments: &[&str]) -> Command {
     require_strace();
     let mut traced = Command::new("strace");
-    traced.args(["-D", "-f", "-qq", "-o", "/dev/null"]).args(arguments).arg("--").arg(command.get_program());
+    traced
+        .args(["-D", "-f", "-qq", "-I2", "-o", "/dev/null"])
+        .args(arguments)
+        .arg("--")
+        .arg(command.get_program());
     traced.args(command.get_args()).stdin(Stdio::null());
     if let Some(folder) = command.get_current_dir() {
         traced.current_dir(folder);
