@@ -33,10 +33,10 @@ pub struct Post {
     shared: Arc<Shared>,
 }
 
-#[derive(Default)]
 struct Shared {
     stopping: AtomicBool,
-    /// Milliseconds after `BASE` since when the backend is at work; 0 while it waits.
+    made: Instant,
+    /// Milliseconds after `made`, from 1, since when the backend is at work; 0 while it waits.
     busy_since: AtomicU64,
     in_hand: Mutex<Vec<MessageId>>,
     waker: Mutex<Option<Box<dyn Fn() + Send>>>,
@@ -45,8 +45,13 @@ struct Shared {
 /// A pair of ends. `window` messages fit into the mailbox: as many as may be in the backend's hands at all, so handing over never waits.
 pub fn line(name: Name, window: usize, exchange: Arc<dyn Exchange>) -> (Post, Line) {
     let (sender, mailbox) = crossbeam_channel::bounded(window.max(1));
-    let shared = Arc::new(Shared::default());
-    shared.busy();
+    let shared = Arc::new(Shared {
+        stopping: AtomicBool::new(false),
+        made: Instant::now(),
+        busy_since: AtomicU64::new(1),
+        in_hand: Mutex::default(),
+        waker: Mutex::default(),
+    });
     (Post { mailbox: Some(sender), shared: shared.clone() }, Line { name, exchange, mailbox, shared })
 }
 
@@ -202,7 +207,7 @@ impl Post {
     pub fn busy_for(&self) -> Option<Duration> {
         match self.shared.busy_since.load(Ordering::Acquire) {
             0 => None,
-            since => Some(Duration::from_millis(milliseconds().saturating_sub(since))),
+            since => Some(Duration::from_millis(self.shared.milliseconds().saturating_sub(since))),
         }
     }
 }
@@ -215,7 +220,11 @@ impl Drop for Post {
 
 impl Shared {
     fn busy(&self) {
-        self.busy_since.store(milliseconds(), Ordering::Release);
+        self.busy_since.store(self.milliseconds(), Ordering::Release);
+    }
+
+    fn milliseconds(&self) -> u64 {
+        self.made.elapsed().as_millis() as u64 + 1
     }
 
     fn in_hand(&self) -> MutexGuard<'_, Vec<MessageId>> {
@@ -232,10 +241,4 @@ impl Shared {
 /// A panic of the backend while it held the lock leaves nothing half done in there.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Milliseconds since the first call, from 1.
-fn milliseconds() -> u64 {
-    static BASE: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
-    BASE.get_or_init(Instant::now).elapsed().as_millis() as u64 + 1
 }

@@ -1,6 +1,7 @@
 //! Every integration test, in one binary: one module for each room or promise.
 
 mod apps;
+mod architecture;
 mod cli;
 mod crash;
 mod daemon;

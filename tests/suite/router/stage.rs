@@ -120,6 +120,8 @@ pub struct Stage {
     pub store: Staged,
     journal: Arc<Mutex<Journal>>,
     file: Option<std::path::PathBuf>,
+    /// A store in memory keeps copies for readers from the first one on.
+    _reader: Box<dyn Reader>,
     _folder: Option<tempfile::TempDir>,
 }
 
@@ -163,6 +165,7 @@ impl Stage {
                 ("tnm", BackendPolicy { window: 3, ..BackendPolicy::real() }),
                 ("tester", BackendPolicy::tester()),
             ],
+            _reader: store.reader().unwrap(),
             store: Staged::new(store),
             journal: Arc::default(),
             file,
@@ -416,11 +419,6 @@ impl Staged {
 
     pub fn with<T>(&self, work: impl FnOnce(&mut dyn Store) -> T) -> T {
         work(&mut **lock(&self.inner))
-    }
-
-    /// How many calls that can fail there were.
-    pub fn calls(&self) -> u64 {
-        lock(&self.faults).calls
     }
 
     /// Lets the `n`th call from now on fail; a failing commit leaves what is said. It takes `ill` tries to cure the store.
