@@ -2,4 +2,6 @@
 
 mod store;
 mod store_model;
+mod store_plans;
 mod store_speed;
+mod store_trouble;
