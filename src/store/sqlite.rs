@@ -12,6 +12,8 @@ mod names;
 mod reader;
 mod salvage;
 mod schema;
+#[cfg(test)]
+mod tests;
 
 use super::*;
 use changes::Changes;
@@ -39,6 +41,7 @@ pub struct Sqlite {
     names: Names,
     ledger: Ledger,
     newest: Option<MessageId>,
+    newest_committed: Option<MessageId>,
     /// Commits since the last checkpoint of [`Store::tidy`].
     unsettled: bool,
     closed: bool,
@@ -98,7 +101,8 @@ impl Sqlite {
             Ok(prepared) => prepared,
             Err(StoreError::Damaged(why)) => {
                 salvage::salvage(&path, &why, now, &mut notes)?;
-                prepare(&path, &mut notes)?
+                let (database, _) = prepare(&path, &mut notes)?;
+                (database, false)
             }
             Err(error) => return Err(error),
         };
@@ -113,6 +117,7 @@ impl Sqlite {
             names: Names::default(),
             ledger: Ledger::default(),
             newest: None,
+            newest_committed: None,
             unsettled: false,
             closed: false,
         };
@@ -250,6 +255,7 @@ impl Sqlite {
             Ok((Ledger::load(connection)?, id(newest)?.max(id(purged)?)))
         };
         (self.ledger, self.newest) = read().map_err(|error| explain(&error, &self.path))?;
+        self.newest_committed = self.newest;
         self.names.clear();
         Ok(())
     }
@@ -260,6 +266,8 @@ impl Sqlite {
         let Doom { error, caller } = doom;
         self.in_transaction = false;
         self.names.clear();
+        self.ledger.undo();
+        self.newest = self.newest_committed;
         let error = match error {
             StoreError::Broken(_) if !caller => self.guard.diagnose().unwrap_or(error),
             error => error,
@@ -268,7 +276,7 @@ impl Sqlite {
         let undone = self.database.as_ref().is_none_or(|connection| {
             connection.is_autocommit() || connection.execute_batch("ROLLBACK").is_ok()
         });
-        if !keep || !undone || self.reload().is_err() {
+        if !keep || !undone {
             self.database = None;
         }
         if matches!(error, StoreError::Full(_)) {
@@ -481,6 +489,8 @@ impl Store for Sqlite {
             return Err(self.undo(Doom { error, caller: false }));
         }
         self.in_transaction = false;
+        self.ledger.committed();
+        self.newest_committed = self.newest;
         self.unsettled = true;
         // Only a reserve that is back tells that a full disk has room again; damage never heals.
         if !matches!(self.trouble, Some(StoreError::Full(_) | StoreError::Damaged(_))) {
@@ -611,16 +621,14 @@ fn connect(path: &Path) -> Result<Database, StoreError> {
     Ok(connection)
 }
 
-/// Opens the file, brings it up to date, and looks at it a little more closely when the last stop was not clean. `false` then.
+/// Opens the file, brings it up to date and looks whether it can be read. `false` when the last stop was not clean.
 fn prepare(path: &Path, notes: &mut Vec<String>) -> Result<(Database, bool), StoreError> {
     let connection = connect(path)?;
     notes.extend(schema::migrate(&connection, path, schema::STEPS)?);
     let explained = |error: rusqlite::Error| explain(&error, path);
     let clean: bool =
         connection.query_row("SELECT clean FROM store", [], |row| row.get(0)).map_err(explained)?;
-    if !clean {
-        salvage::probe(&connection).map_err(explained)?;
-    }
+    salvage::probe(&connection).map_err(explained)?;
     Ok((connection, clean))
 }
 

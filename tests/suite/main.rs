@@ -15,5 +15,7 @@ mod router;
 mod settings;
 mod store;
 mod store_model;
+mod store_plans;
 mod store_speed;
 mod testscript;
+mod store_trouble;

@@ -567,6 +567,19 @@ cases! {
         assert!(!stage.settle_at(third, State::Queued, None, at(604)));
     }
 
+    /// A released message goes behind an earlier one that nobody has taken yet.
+    fn a_released_message_does_not_overtake(stage) {
+        let [first, second, third] = ["1", "2", "3"].map(|text| stage.queue(&connection("a"), text));
+        stage.settle(second, State::Held);
+        stage.pause();
+        assert!(stage.settle_at(second, State::Queued, None, at(1)));
+        stage.pause();
+        for id in [first, second, third] {
+            assert_eq!(stage.take("one", 9, at(2)), [id]);
+            stage.settle_at(id, State::Sent, None, at(2));
+        }
+    }
+
     /// A head that stepped back for a released message keeps the time of its retry.
     fn a_displaced_head_keeps_its_pause(stage) {
         let [first, second] = ["1", "2"].map(|text| stage.queue(&connection("a"), text));

@@ -119,7 +119,8 @@ impl Names {
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     counts: HashMap<(i64, i64), i64>,
-    changed: Vec<(i64, i64)>,
+    /// What the open transaction added.
+    changed: Vec<((i64, i64), i64)>,
     waiting: [i64; 2],
 }
 
@@ -138,9 +139,11 @@ impl Ledger {
 
     /// Counts `by` messages more (or fewer) of a backend in a status.
     pub(super) fn count(&mut self, backend: i64, status: i64, by: i64) {
-        *self.counts.entry((backend, status)).or_default() += by;
-        if !self.changed.contains(&(backend, status)) {
-            self.changed.push((backend, status));
+        let key = (backend, status);
+        *self.counts.entry(key).or_default() += by;
+        match self.changed.iter_mut().find(|(changed, _)| *changed == key) {
+            Some((_, sum)) => *sum += by,
+            None => self.changed.push((key, by)),
         }
         if let Some((direction, state)) = meaning_of(status)
             && state.is_open()
@@ -154,14 +157,27 @@ impl Ledger {
         u64::try_from(self.waiting[direction as usize]).unwrap_or(0)
     }
 
+    /// Takes back what was counted since the last flush that was committed.
+    pub(super) fn undo(&mut self) {
+        for ((backend, status), by) in std::mem::take(&mut self.changed) {
+            self.count(backend, status, -by);
+        }
+        self.changed.clear();
+    }
+
+    /// After a commit: what was counted so far stays.
+    pub(super) fn committed(&mut self) {
+        self.changed.clear();
+    }
+
     /// Writes what changed, as part of the open transaction.
-    pub(super) fn flush(&mut self, connection: &Connection) -> Result<()> {
+    pub(super) fn flush(&self, connection: &Connection) -> Result<()> {
         let mut statement = connection.prepare_cached(
             "INSERT INTO tally (backend, status, count) VALUES (?1, ?2, ?3) \
              ON CONFLICT DO UPDATE SET count = excluded.count",
         )?;
-        for key in self.changed.drain(..) {
-            statement.execute((key.0, key.1, self.counts.get(&key)))?;
+        for (key, _) in &self.changed {
+            statement.execute((key.0, key.1, self.counts.get(key)))?;
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ use super::{Reader, StoreError, explain, schema};
 use crate::message::{Direction, MessageId, State};
 use crate::store::{Count, Detail, Entry, PAGE_LIMIT, Page, Query, Row, priority_of};
 use crate::time::Timestamp;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Result};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -36,6 +37,8 @@ impl SqliteReader {
         let connection = Connection::open_with_flags(path, flags).map_err(explained)?;
         connection.set_prepared_statement_cache_capacity(super::STATEMENTS);
         connection.busy_timeout(PATIENCE).map_err(explained)?;
+        // As for the writer: one plan for each statement, compiled once.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(explained)?;
         connection
             .execute_batch(
                 "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; PRAGMA temp_store = MEMORY;",
