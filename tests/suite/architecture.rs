@@ -205,8 +205,12 @@ fn exceptions_are_still_needed() {
 
 #[test]
 fn the_core_reads_no_clock_and_opens_nothing() {
-    let words = r"\b(Instant|SystemTime|UNIX_EPOCH|thread|thread_local|sleep|park|getrandom|RandomState|Command|File|TcpStream|UnixStream)\b|\bstd::(fs|net|env|process|thread|io|os)\b|\bcrossbeam_channel\b|\bmio\b|\brustix\b|\brusqlite\b|\bjiff::Zoned\b|Timestamp::now|\bprintln!|\beprintln!";
-    let found = all(words, |source| PURE.contains(&source.room.as_str()));
+    let words = [
+        r"\b(Instant|SystemTime|UNIX_EPOCH|thread|thread_local|sleep|park|getrandom|RandomState)\b",
+        r"\b(Command|File|TcpStream|UnixStream)\b|\bstd::(fs|net|env|process|thread|io|os)\b",
+        r"\b(crossbeam_channel|mio|rustix|rusqlite)::|\bjiff::Zoned\b|Timestamp::now|\be?println!",
+    ];
+    let found = all(&words.join("|"), |source| PURE.contains(&source.room.as_str()));
     assert_none(
         found,
         "time is an argument and effects are values in these rooms, or no test can play what happens at night",

@@ -23,3 +23,4 @@ mod model;
 mod restart;
 mod sending;
 mod stage;
+mod staged;

@@ -1,10 +1,11 @@
 //! Apps that answer later: others go on, one connection waits, and time ends every patience.
 
 use super::stage::*;
-use rapidsms::apps::LateAnswer;
+use rapidsms::apps::{App, AppError, Flow, LateAnswer, Message};
 use rapidsms::message::*;
 use rapidsms::phases::Apps;
-use rapidsms::router::Policy;
+use rapidsms::router::{BackendPolicy, Policy, Router};
+use rapidsms::store::memory::Memory;
 
 cases! {
     /// P6, P7: who waits for an answer delays only themselves.
@@ -62,7 +63,8 @@ cases! {
         };
         stage.answer(slow, "obedient", answer, now);
         assert_eq!(stage.flows(), []);
-        assert_eq!((stage.state(slow), stage.reason(slow).as_str()), (State::Failed, "app obedient failed: exit code 1 (phase handle)"));
+        assert_eq!(stage.state(slow), State::Failed);
+        assert_eq!(stage.reason(slow), "app obedient failed: exit code 1 (phase handle)");
     }
 
     /// The number of answers owed is bounded; beyond it messages stay where they are safe, and nobody fails for it.
@@ -94,4 +96,34 @@ cases! {
         stage.answers(slow, "obedient", "too late");
         assert_eq!(stage.counters().late_answers, 1);
     }
+}
+
+/// Asks for time, always.
+struct Hesitant;
+
+impl App for Hesitant {
+    fn handle(&mut self, _message: &mut Message) -> Result<Flow, AppError> {
+        Ok(Flow::Later)
+    }
+}
+
+/// A message that one old app gives up goes on to the next old one, not to a new one by mistake.
+#[test]
+fn several_old_apps_owe_nothing() {
+    let apps = Apps::new().with("first", Hesitant).with("second", Hesitant);
+    let mut router = Router::new(Box::new(Memory::new()), apps, Policy::default(), 1);
+    router.set_backend(&"zain".into(), BackendPolicy::real());
+    let id = router.accept(&Incoming::new(Connection::new("zain", "+1"), "hello"), START).unwrap();
+    for _ in 0..2 {
+        router.step(START);
+        router.commit(START).unwrap();
+    }
+    assert_eq!(router.pending(), 1);
+    router.set_apps(Apps::new().with("new", Hesitant), START);
+    assert_eq!(router.pending(), 0);
+    router.step(START);
+    router.commit(START).unwrap();
+    let row = router.store().reader().unwrap().message(id).unwrap().unwrap().row;
+    let reason = "app first was replaced before it answered (phase handle)";
+    assert_eq!((row.state, row.reason.as_deref()), (State::Failed, Some(reason)));
 }
