@@ -58,6 +58,13 @@ impl fmt::Display for Timestamp {
     }
 }
 
+/// In JSON as it is printed.
+impl serde::Serialize for Timestamp {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 /// Whatever is further apart than this is a step of the wall clock, not its drift.
 const STEP: i64 = 60_000_000;
 

@@ -44,6 +44,8 @@ pub trait Store: Send {
     /// Claims up to `limit` received messages, each the first of its lane, oldest first, and counts an attempt
     /// for each. [`Tried::Never`] returns those that no app has seen; [`Tried::Before`] those that were claimed
     /// by a process that ended, or put back, and sets `redelivered` on them.
+    /// Of these the least tried come first: in a reboot loop the same innocent message is not tried again and
+    /// again until it counts as poison. A store that cannot outlive its process may keep to the age.
     fn unfinished(
         &mut self,
         tried: Tried,
@@ -176,6 +178,12 @@ pub trait Reader: Send {
 
     /// The same counted afresh from the rows, for `check --ledger`; slow on a large store.
     fn recount(&mut self) -> Result<Vec<Count>, StoreError>;
+
+    /// [`tally`](Reader::tally) and [`recount`](Reader::recount) of one and the same state of the store, so that they can be compared
+    /// while somebody writes.
+    fn audit(&mut self) -> Result<(Vec<Count>, Vec<Count>), StoreError> {
+        Ok((self.tally()?, self.recount()?))
+    }
 
     /// The creation time of the oldest open outgoing message of a backend.
     fn oldest_waiting(&mut self, backend: &str) -> Result<Option<Timestamp>, StoreError>;
@@ -352,7 +360,6 @@ pub enum ContactChange {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Entry {
     /// When.
-    #[serde(serialize_with = "as_text")]
     pub at: Timestamp,
     /// The state from then on.
     pub state: State,
@@ -382,10 +389,8 @@ pub struct Row {
     /// Why.
     pub reason: Option<String>,
     /// When it was accepted.
-    #[serde(serialize_with = "as_text")]
     pub created_at: Timestamp,
     /// When its state last changed.
-    #[serde(serialize_with = "as_text")]
     pub updated_at: Timestamp,
     /// The message that it answers.
     pub in_response_to: Option<MessageId>,
@@ -402,13 +407,10 @@ pub struct Row {
     /// Its turn; for outgoing messages.
     pub priority: Option<Priority>,
     /// Its own time.
-    #[serde(serialize_with = "as_optional_text")]
     pub not_before: Option<Timestamp>,
     /// The end of its validity; for outgoing messages.
-    #[serde(serialize_with = "as_optional_text")]
     pub expires_at: Option<Timestamp>,
     /// When the source says that it was sent.
-    #[serde(serialize_with = "as_optional_text")]
     pub source_time: Option<Timestamp>,
     /// The carrier's name for it.
     pub remote_id: Option<String>,
@@ -577,16 +579,5 @@ fn check_new(
             "{id} is not newer than {newest}, the newest message of the store"
         ))),
         _ => Ok(()),
-    }
-}
-
-fn as_text<S: serde::Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(at)
-}
-
-fn as_optional_text<S: serde::Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
-    match at {
-        Some(at) => serializer.collect_str(at),
-        None => serializer.serialize_none(),
     }
 }

@@ -1,6 +1,6 @@
 //! Reads what is committed, on a connection of its own: pages, the API, the command line. Never delays the writer.
 
-use super::changes::{about, backends, origin_of, rows_of};
+use super::queries::{about, backends, origin_of, rows_of};
 use super::schema::{STATUSES, meaning_of, status_of};
 use super::{Reader, StoreError, explain, schema};
 use crate::message::{Direction, MessageId, State};
@@ -35,7 +35,7 @@ impl SqliteReader {
         let explained = |error: rusqlite::Error| explain(&error, path);
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags).map_err(explained)?;
-        connection.set_prepared_statement_cache_capacity(super::STATEMENTS);
+        connection.set_prepared_statement_cache_capacity(super::file::STATEMENTS);
         connection.busy_timeout(PATIENCE).map_err(explained)?;
         // As for the writer: one plan for each statement, compiled once.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(explained)?;
@@ -121,17 +121,15 @@ impl Reader for SqliteReader {
     }
 
     fn tally(&mut self) -> Result<Vec<Count>, StoreError> {
-        self.counts(
-            "SELECT b.name, t.status, t.count FROM tally t JOIN backends b ON b.id = t.backend WHERE t.count <> 0",
-        )
+        self.at_once(|connection| counts(connection, TALLY))
     }
 
     fn recount(&mut self) -> Result<Vec<Count>, StoreError> {
-        self.counts(
-            "SELECT b.name, m.status, m.count FROM \
-                 (SELECT backend, status, count(*) AS count FROM messages NOT INDEXED GROUP BY backend, status) m \
-             JOIN backends b ON b.id = m.backend",
-        )
+        self.at_once(|connection| counts(connection, RECOUNT))
+    }
+
+    fn audit(&mut self) -> Result<(Vec<Count>, Vec<Count>), StoreError> {
+        self.at_once(|connection| Ok((counts(connection, TALLY)?, counts(connection, RECOUNT)?)))
     }
 
     fn oldest_waiting(&mut self, backend: &str) -> Result<Option<Timestamp>, StoreError> {
@@ -152,24 +150,26 @@ impl Reader for SqliteReader {
     }
 }
 
-impl SqliteReader {
-    fn counts(&mut self, sql: &str) -> Result<Vec<Count>, StoreError> {
-        self.at_once(|connection| {
-            let mut statement = connection.prepare_cached(sql)?;
-            let counts = statement.query_map([], |row| {
-                let (direction, state) = state_of(row.get(1)?)?;
-                Ok(Count {
-                    backend: row.get::<_, String>(0)?.into(),
-                    direction,
-                    state,
-                    count: row.get::<_, i64>(2)?.unsigned_abs(),
-                })
-            })?;
-            let mut counts = counts.collect::<Result<Vec<_>>>()?;
-            counts.sort();
-            Ok(counts)
+const TALLY: &str =
+    "SELECT b.name, t.status, t.count FROM tally t JOIN backends b ON b.id = t.backend WHERE t.count <> 0";
+const RECOUNT: &str = "SELECT b.name, m.status, m.count FROM \
+         (SELECT backend, status, count(*) AS count FROM messages NOT INDEXED GROUP BY backend, status) m \
+     JOIN backends b ON b.id = m.backend";
+
+fn counts(connection: &Connection, sql: &str) -> Result<Vec<Count>> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let counts = statement.query_map([], |row| {
+        let (direction, state) = state_of(row.get(1)?)?;
+        Ok(Count {
+            backend: row.get::<_, String>(0)?.into(),
+            direction,
+            state,
+            count: row.get::<_, i64>(2)?.unsigned_abs(),
         })
-    }
+    })?;
+    let mut counts = counts.collect::<Result<Vec<_>>>()?;
+    counts.sort();
+    Ok(counts)
 }
 
 /// The keys of a page, in its order. Each stream of keys that an index can give in order is read for one page at most; then they are merged.
