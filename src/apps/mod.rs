@@ -203,7 +203,7 @@ impl Message {
 
     /// Whether an app is done with it or replied to it; then the phase fallback is skipped.
     pub fn is_handled(&self) -> bool {
-        self.handled || !self.drafts.is_empty()
+        self.handled || self.drafts.iter().any(|draft| draft.priority == Priority::Reply)
     }
 
     /// The replies and other messages made so far.

@@ -107,6 +107,7 @@ enum Change {
         settlement: Settlement,
         at: Timestamp,
     },
+    Shift(Duration),
 }
 
 /// A draft after the rules and the apps had their say.
@@ -429,8 +430,7 @@ impl Router {
         self.clock_behind = behind;
         if step > Duration::ZERO {
             log::warn!("the clock jumped forward by {step:?}; everything that waits moves along");
-            let shifted = self.store.shift(step);
-            let _ = self.written(shifted);
+            self.record(Change::Shift(step));
             self.desks.values_mut().for_each(Desk::look_again);
             for pending in self.pending.values_mut() {
                 pending.deadline = pending.deadline + step;
@@ -512,8 +512,9 @@ impl Router {
             let mut in_hand: HashSet<MessageId> = self.flights.keys().copied().collect();
             in_hand.extend(self.pending.keys());
             in_hand.extend(self.ready.iter().map(|unfinished| unfinished.id));
-            in_hand.extend(self.outcomes.iter().map(|change| match change {
-                Change::Finish { id, .. } | Change::Settle { id, .. } => *id,
+            in_hand.extend(self.outcomes.iter().filter_map(|change| match change {
+                Change::Finish { id, .. } | Change::Settle { id, .. } => Some(*id),
+                Change::Shift(_) => None,
             }));
             let stranded = self.store.recover(&|id| in_hand.contains(&id), now);
             let Ok(stranded) = self.written(stranded) else { return false };
@@ -691,6 +692,7 @@ impl Router {
             Change::Settle { id, settlement, at } => {
                 self.store.settle(*id, settlement, *at)?;
             }
+            Change::Shift(step) => self.store.shift(*step)?,
         }
         Ok(())
     }

@@ -30,11 +30,13 @@ use board::Board;
 use crossbeam_channel::Sender;
 use event::{Event, Mouth};
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::thread::{Builder, JoinHandle};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Threads that make pages.
 const PAGE_THREADS: usize = 2;
@@ -78,8 +80,12 @@ impl std::error::Error for StartError {}
 
 /// Where the command line finds the daemon that has the store at `database` open.
 pub fn control_socket(database: &Path) -> PathBuf {
+    beside(database, ".sock")
+}
+
+fn beside(database: &Path, ending: &str) -> PathBuf {
     let mut name = database.as_os_str().to_os_string();
-    name.push(".sock");
+    name.push(ending);
     name.into()
 }
 
@@ -89,7 +95,7 @@ impl Daemon {
         let system = |error: io::Error| StartError::System(error.to_string());
         let apps = registry.build_apps(&settings).map_err(StartError::Settings)?;
         let database = settings.database.path.clone();
-        let Opened { store, notes, unclean } = Sqlite::open(&database, wall()).map_err(StartError::Store)?;
+        let Opened { store, notes, unclean } = open(&database).map_err(StartError::Store)?;
         for note in notes {
             log::warn!("{note}");
         }
@@ -209,6 +215,32 @@ impl Daemon {
             log::debug!("{} was not removed: {error}", socket.display());
         }
         ending
+    }
+}
+
+/// Opens the store. A command such as `rapidsms send` may hold it for a moment, which is worth waiting for; another
+/// daemon holds it for good and answers at its socket.
+fn open(database: &Path) -> Result<Opened, StoreError> {
+    const PATIENCE: Duration = Duration::from_secs(3);
+    match Sqlite::open(database, wall()) {
+        Err(StoreError::InUse(_)) if UnixStream::connect(control_socket(database)).is_err() => {
+            let (free, freed) = crossbeam_channel::bounded(1);
+            let lock = beside(database, ".lock");
+            // Nobody waits for this thread: when the lock is not freed in time, the process ends.
+            let waiting = spawn("lock".into(), move || {
+                if let Ok(file) = File::open(lock)
+                    && file.lock().is_ok()
+                {
+                    drop(file);
+                    let _ = free.send(());
+                }
+            });
+            if waiting.is_ok() {
+                let _ = freed.recv_timeout(PATIENCE);
+            }
+            Sqlite::open(database, wall())
+        }
+        opened => opened,
     }
 }
 

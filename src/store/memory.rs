@@ -5,12 +5,16 @@
 //! free, so that a store that forgets its oldest messages walks through memory in one direction. Readers have their own copy, which commits
 //! keep up to date as long as there is a reader. A commit cannot fail, hence nothing is ever undone and no undo log is kept.
 
+mod reader;
+mod slab;
+
 use super::*;
-use crate::message::Outgoing;
+use reader::{Committed, Counts, MemoryReader, lock};
+use slab::{Address, Agenda, CLAIMED, INBOUND, Lane, Line, Message, NOT_DUE, Place, READY, Slab};
 use std::cell::Cell;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Arc, Mutex};
 
 /// The store in memory.
 #[derive(Debug)]
@@ -119,8 +123,11 @@ impl Store for Memory {
         let mut claimed = Vec::new();
         while claimed.len() < limit {
             let slab = &self.slab;
-            let first = self.ready[usize::from(before)].pop(&|_, place| {
-                slab.get(place).is_some_and(|message| message.due == READY && message.tried == before)
+            let first = self.ready[usize::from(before)].pop(&|turn, place| {
+                let claimable = |message: &Message| {
+                    message.due == READY && message.tried == before && message.turn() == turn
+                };
+                slab.get(place).is_some_and(claimable)
             });
             let Some((_, place)) = first else { break };
             let Some(message) = self.change(place) else { continue };
@@ -483,428 +490,8 @@ impl Store for Memory {
     }
 }
 
-/// Reads what a [`Memory`] has committed.
-#[derive(Debug)]
-struct MemoryReader {
-    committed: Arc<Mutex<Committed>>,
-}
-
-impl Reader for MemoryReader {
-    fn message(&mut self, id: MessageId) -> Result<Option<Detail>, StoreError> {
-        let committed = lock(&self.committed);
-        Ok(committed.records.get(&id.key()).filter(|detail| detail.row.id == id).cloned())
-    }
-
-    fn messages(&mut self, query: &Query) -> Result<Page, StoreError> {
-        let limit = query.limit.clamp(1, PAGE_LIMIT);
-        let after = query.after.map(MessageId::key);
-        let committed = lock(&self.committed);
-        let rows: Vec<&Row> = if query.ascending {
-            let from = after.map_or(i64::MIN, |key| key.saturating_add(1));
-            let range = committed.records.range(from..).map(|(_, detail)| &detail.row);
-            range.filter(|row| fits(row, query)).take(limit + 1).collect()
-        } else {
-            let range = committed.records.range(..after.unwrap_or(i64::MAX)).rev();
-            range.map(|(_, detail)| &detail.row).filter(|row| fits(row, query)).take(limit + 1).collect()
-        };
-        let messages: Vec<Row> = rows.iter().take(limit).copied().cloned().collect();
-        let next = messages.last().filter(|_| rows.len() > limit).map(|row| row.id);
-        Ok(Page { messages, next })
-    }
-
-    fn tally(&mut self) -> Result<Vec<Count>, StoreError> {
-        let committed = lock(&self.committed);
-        let mut counted = Vec::new();
-        for (name, counts) in &committed.counts {
-            for direction in [Direction::In, Direction::Out] {
-                for state in State::ALL {
-                    let count = counts[direction as usize][state as usize];
-                    if count > 0 {
-                        counted.push(Count { backend: name.clone(), direction, state, count });
-                    }
-                }
-            }
-        }
-        counted.sort();
-        Ok(counted)
-    }
-
-    fn recount(&mut self) -> Result<Vec<Count>, StoreError> {
-        let committed = lock(&self.committed);
-        let mut counted: BTreeMap<(Name, Direction, State), u64> = BTreeMap::new();
-        for Detail { row, .. } in committed.records.values() {
-            *counted.entry((row.backend.clone(), row.direction, row.state)).or_default() += 1;
-        }
-        let counts = counted
-            .into_iter()
-            .map(|((backend, direction, state), count)| Count { backend, direction, state, count })
-            .collect();
-        Ok(counts)
-    }
-
-    fn oldest_waiting(&mut self, backend: &str) -> Result<Option<Timestamp>, StoreError> {
-        let committed = lock(&self.committed);
-        let mut rows = committed.records.values().map(|detail| &detail.row);
-        let waits =
-            |row: &&Row| row.direction == Direction::Out && row.state.is_open() && *row.backend == *backend;
-        Ok(rows.find(waits).map(|row| row.created_at))
-    }
-}
-
-/// The class of a received message; the classes of outgoing ones are 1 (reply), 2 (single) and 3 (bulk).
-const INBOUND: u8 = 0;
-/// [`Message::due`] of a message that is not the first of its lane, is held or has ended.
-const NOT_DUE: i64 = i64::MIN;
-/// [`Message::due`] of a message that was claimed.
-const CLAIMED: i64 = i64::MAX;
-/// [`Message::due`] of a received message that may be claimed; received messages have no time of their own.
-const READY: i64 = 0;
 /// So many distinct actors share their names; more than that are not names but noise.
 const ACTOR_LIMIT: usize = 1_000;
-
-type Counts = [[u64; State::ALL.len()]; 2];
-
-/// What readers see.
-#[derive(Debug, Default)]
-struct Committed {
-    records: BTreeMap<i64, Detail>,
-    counts: Vec<(Name, Counts)>,
-}
-
-/// Where a message lies. The place may have been given to another one since: [`Slab::get`] compares the keys.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-struct Place {
-    key: i64,
-    slot: u32,
-}
-
-/// All messages.
-#[derive(Debug, Default)]
-struct Slab {
-    slots: Vec<Message>,
-    /// Used again first in, first out.
-    free: VecDeque<u32>,
-    /// Every message, by key, and some that are gone.
-    order: VecDeque<Place>,
-}
-
-/// A message. Kept small: a store of many messages is as fast as it is small.
-#[derive(Debug)]
-struct Message {
-    key: i64,
-    tail: i64,
-    /// From when it may be claimed, or one of the constants.
-    due: i64,
-    created_at: Timestamp,
-    updated_at: Timestamp,
-    /// Of no meaning for a received message.
-    expires_at: Timestamp,
-    about: Option<MessageId>,
-    text: Box<str>,
-    reason: Option<Arc<str>>,
-    rare: Option<Box<Rare>>,
-    address: u32,
-    attempts: u32,
-    uncertain: u32,
-    /// The last transaction in which it was touched.
-    touched: u32,
-    class: u8,
-    state: State,
-    origin: Origin,
-    redelivered: bool,
-    tried: bool,
-    live: bool,
-    /// The first entries; most messages have no more. Later ones are in [`Rare::history`].
-    history: [Option<Step>; 3],
-}
-
-/// What few messages have.
-#[derive(Debug, Default)]
-struct Rare {
-    raw: Option<Vec<u8>>,
-    source_time: Option<Timestamp>,
-    not_before: Option<Timestamp>,
-    /// A failed attempt wants no other before this time, also when the message loses its first place meanwhile.
-    retry_at: Option<Timestamp>,
-    remote_id: Option<Arc<str>>,
-    parts: Option<u32>,
-    history: Vec<Step>,
-}
-
-/// An [`Entry`] whose texts are shared.
-#[derive(Debug)]
-struct Step {
-    at: Timestamp,
-    actor: Arc<str>,
-    reason: Option<Arc<str>>,
-    attempt: u32,
-    state: State,
-}
-
-/// A backend.
-#[derive(Debug)]
-struct Line {
-    name: Name,
-    actor: Arc<str>,
-    connections: HashMap<Arc<str>, u32>,
-    /// Outgoing messages by class less one.
-    due: [Agenda; 3],
-    counts: Counts,
-}
-
-/// A connection.
-#[derive(Debug)]
-struct Address {
-    connection: Connection,
-    backend: u32,
-    contact: Option<i64>,
-    messages: usize,
-    lanes: [Lane; 4],
-}
-
-/// The open messages of one connection and class, by key.
-#[derive(Debug, Default)]
-struct Lane {
-    places: VecDeque<Place>,
-    /// The one that has a due time or is claimed: the first, unless an earlier one came back while it was claimed.
-    head: Option<Place>,
-}
-
-/// Times and places, earliest first. Entries are never taken out of the middle: whoever reads passes a test for those that
-/// still hold, and the others are dropped on the way.
-#[derive(Debug)]
-struct Agenda {
-    heap: BinaryHeap<Reverse<(i64, Place)>>,
-    /// When to look for stale entries at the latest.
-    bound: usize,
-    stale: bool,
-}
-
-impl Agenda {
-    fn new() -> Agenda {
-        Agenda { heap: BinaryHeap::new(), bound: 1_024, stale: false }
-    }
-
-    /// `live` is an upper bound of the entries that hold: beyond twice as many it is worth throwing the others out.
-    fn push(&mut self, at: i64, place: Place, live: usize) {
-        self.heap.push(Reverse((at, place)));
-        if self.heap.len() > self.bound {
-            self.bound = 2 * live + 1_024;
-            self.stale = self.heap.len() > self.bound;
-        }
-    }
-
-    fn peek(&mut self, holds: &dyn Fn(i64, Place) -> bool) -> Option<(i64, Place)> {
-        if std::mem::take(&mut self.stale) {
-            self.heap.retain(|&Reverse((at, place))| holds(at, place));
-            self.bound = 2 * self.heap.len() + 1_024;
-        }
-        while let Some(&Reverse((at, place))) = self.heap.peek() {
-            if holds(at, place) {
-                return Some((at, place));
-            }
-            self.heap.pop();
-        }
-        None
-    }
-
-    fn pop(&mut self, holds: &dyn Fn(i64, Place) -> bool) -> Option<(i64, Place)> {
-        let first = self.peek(holds);
-        self.heap.pop();
-        first
-    }
-}
-
-impl Slab {
-    fn len(&self) -> usize {
-        self.slots.len() - self.free.len()
-    }
-
-    fn get(&self, place: Place) -> Option<&Message> {
-        self.slots.get(place.slot as usize).filter(|message| message.live && message.key == place.key)
-    }
-
-    fn get_mut(&mut self, place: Place) -> Option<&mut Message> {
-        self.slots.get_mut(place.slot as usize).filter(|message| message.live && message.key == place.key)
-    }
-
-    fn state(&self, place: Place) -> Option<State> {
-        self.get(place).map(|message| message.state)
-    }
-
-    /// Where the message `id` lies, if it is there. Most questions are about recent messages, so the search begins at the end.
-    fn find(&self, id: MessageId) -> Option<Place> {
-        let key = id.key();
-        let (mut low, mut high) = (self.order.len(), self.order.len());
-        let mut stride = 1;
-        while low > 0 && self.order.get(low - 1).is_some_and(|place| place.key >= key) {
-            high = low;
-            low = low.saturating_sub(stride);
-            stride *= 2;
-        }
-        while low < high {
-            let middle = low.midpoint(high);
-            match self.order.get(middle) {
-                Some(place) if place.key < key => low = middle + 1,
-                _ => high = middle,
-            }
-        }
-        let place = self.order.get(low).copied().filter(|place| place.key == key)?;
-        self.get(place).filter(|message| message.tail == id.tail()).map(|_| place)
-    }
-
-    fn insert(&mut self, message: Message) -> Place {
-        let key = message.key;
-        let slot = match self.free.pop_front() {
-            Some(slot) => {
-                self.slots[slot as usize] = message;
-                slot
-            }
-            None => {
-                self.slots.push(message);
-                // Four thousand million messages do not fit into any memory.
-                u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
-            }
-        };
-        let place = Place { key, slot };
-        self.order.push_back(place);
-        place
-    }
-
-    fn free(&mut self, place: Place) {
-        if let Some(message) = self.get_mut(place) {
-            message.live = false;
-            message.text = Box::default();
-            message.rare = None;
-            message.history = [None, None, None];
-            self.free.push_back(place.slot);
-        }
-        while self.order.front().is_some_and(|&first| self.get(first).is_none()) {
-            self.order.pop_front();
-        }
-        if self.order.len() > 2 * self.len() + 1_024 {
-            let slots = &self.slots;
-            self.order.retain(|place| {
-                slots.get(place.slot as usize).is_some_and(|message| message.live && message.key == place.key)
-            });
-        }
-    }
-
-    /// Every message, in the order of keys.
-    fn places(&self) -> Vec<Place> {
-        self.order.iter().copied().filter(|&place| self.get(place).is_some()).collect()
-    }
-}
-
-impl Message {
-    fn new(id: MessageId, text: &str, state: State, at: Timestamp) -> Message {
-        Message {
-            key: id.key(),
-            tail: id.tail(),
-            due: NOT_DUE,
-            created_at: at,
-            updated_at: at,
-            expires_at: Timestamp::default(),
-            about: None,
-            text: text.into(),
-            reason: None,
-            rare: None,
-            address: 0,
-            attempts: 0,
-            uncertain: 0,
-            touched: 0,
-            class: INBOUND,
-            state,
-            origin: Origin::Real,
-            redelivered: false,
-            tried: false,
-            live: true,
-            history: [None, None, None],
-        }
-    }
-
-    fn id(&self) -> MessageId {
-        MessageId::from_parts(self.key, self.tail)
-    }
-
-    fn rare(&mut self) -> &mut Rare {
-        self.rare.get_or_insert_default()
-    }
-
-    fn direction(&self) -> Direction {
-        if self.class == INBOUND { Direction::In } else { Direction::Out }
-    }
-
-    fn retry_at(&self) -> Option<Timestamp> {
-        self.rare.as_ref().and_then(|rare| rare.retry_at)
-    }
-
-    fn step(&mut self, at: Timestamp, attempt: u32, actor: Arc<str>, reason: Option<Arc<str>>) {
-        let step = Step { at, actor, reason, attempt, state: self.state };
-        match self.history.iter_mut().find(|step| step.is_none()) {
-            Some(free) => *free = Some(step),
-            None => self.rare().history.push(step),
-        }
-    }
-
-    fn taken(&self, addresses: &[Address]) -> Taken {
-        Taken {
-            outgoing: Outgoing {
-                id: self.id(),
-                connection: addresses[self.address as usize].connection.clone(),
-                text: self.text.to_string(),
-                in_response_to: self.about,
-                attempt: self.attempts,
-                expires_at: self.expires_at,
-                origin: self.origin,
-            },
-            uncertain: self.uncertain,
-        }
-    }
-
-    fn detail(&self, addresses: &[Address]) -> Detail {
-        let connection = &addresses[self.address as usize].connection;
-        let inbound = self.class == INBOUND;
-        let rare = self.rare.as_deref();
-        let row = Row {
-            id: self.id(),
-            direction: self.direction(),
-            backend: connection.backend.clone(),
-            identity: connection.identity.to_string(),
-            text: self.text.to_string(),
-            state: self.state,
-            reason: self.reason.as_deref().map(str::to_owned),
-            created_at: self.created_at,
-            updated_at: self.updated_at,
-            in_response_to: self.about.filter(|_| !inbound),
-            duplicate_of: self.about.filter(|_| inbound),
-            redelivered: self.redelivered,
-            attempts: self.attempts,
-            parts: rare.and_then(|rare| rare.parts),
-            origin: self.origin,
-            priority: priority_of(self.class),
-            not_before: rare.and_then(|rare| rare.not_before),
-            expires_at: Some(self.expires_at).filter(|_| !inbound),
-            source_time: rare.and_then(|rare| rare.source_time),
-            remote_id: rare.and_then(|rare| rare.remote_id.as_deref()).map(str::to_owned),
-        };
-        let later = rare.map_or(&[][..], |rare| &rare.history);
-        let history = self.history.iter().flatten().chain(later).map(Step::entry).collect();
-        Detail { row, history, raw: rare.and_then(|rare| rare.raw.clone()) }
-    }
-}
-
-impl Step {
-    fn entry(&self) -> Entry {
-        Entry {
-            at: self.at,
-            state: self.state,
-            actor: self.actor.to_string(),
-            attempt: self.attempt,
-            reason: self.reason.as_deref().map(str::to_owned),
-        }
-    }
-}
 
 impl Memory {
     /// The number of a connection, new on first sight.
@@ -1054,7 +641,7 @@ impl Memory {
         let Some(message) = self.slab.get_mut(place) else { return };
         if message.class == INBOUND {
             message.due = READY;
-            self.ready[usize::from(message.tried)].push(READY, place, count);
+            self.ready[usize::from(message.tried)].push(message.turn(), place, count);
         } else {
             // The largest number means claimed, so no time may be it.
             message.due = due.clamp(NOT_DUE + 1, CLAIMED - 1);
@@ -1164,16 +751,4 @@ impl Memory {
             self.unused_addresses.push(number);
         }
     }
-}
-
-fn fits(row: &Row, query: &Query) -> bool {
-    query.backend.as_deref().is_none_or(|backend| *backend == *row.backend)
-        && query.identity.as_deref().is_none_or(|identity| *identity == *row.identity)
-        && query.direction.is_none_or(|direction| direction == row.direction)
-        && query.state.is_none_or(|state| state == row.state)
-}
-
-/// A reader that panicked cannot have left anything half changed: it changes nothing.
-fn lock(committed: &Mutex<Committed>) -> MutexGuard<'_, Committed> {
-    committed.lock().unwrap_or_else(PoisonError::into_inner)
 }

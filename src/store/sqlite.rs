@@ -7,8 +7,10 @@
 //! over a damaged file, or run with an SQLite older than the one whose WAL is known to be sound.
 
 mod changes;
+mod file;
 mod guard;
 mod names;
+mod queries;
 mod reader;
 mod salvage;
 mod schema;
@@ -17,17 +19,15 @@ mod tests;
 
 use super::*;
 use changes::Changes;
+use file::{connect, explain, prepare, resolve};
 use guard::Guard;
 use names::{Ledger, Names};
-use rusqlite::config::DbConfig;
-use rusqlite::{Connection as Database, ErrorCode, OpenFlags, OptionalExtension};
+use rusqlite::{Connection as Database, OptionalExtension};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The first SQLite without the WAL-reset race of 3.7.0 to 3.51.2, which could lose commits.
 const OLDEST_SQLITE: i32 = 3_051_003;
-/// More prepared statements than there are.
-const STATEMENTS: usize = 100;
 
 /// The store in one SQLite file.
 #[derive(Debug)]
@@ -308,7 +308,7 @@ impl Store for Sqlite {
         limit: usize,
         _now: Timestamp,
     ) -> Result<Vec<Unfinished>, StoreError> {
-        let found = self.read(|connection, names| changes::claimable(connection, names, tried, limit))?;
+        let found = self.read(|connection, names| queries::claimable(connection, names, tried, limit))?;
         if !found.is_empty() {
             self.write(|changes| changes.claim(&found))?;
         }
@@ -333,7 +333,7 @@ impl Store for Sqlite {
 
     fn take_due(&mut self, backend: &str, limit: usize, now: Timestamp) -> Result<Vec<Taken>, StoreError> {
         let found = self.read(|connection, names| match names.backend(connection, backend)? {
-            Some(number) => Ok((number, changes::due(connection, names, number, limit, now)?)),
+            Some(number) => Ok((number, queries::due(connection, names, number, limit, now)?)),
             None => Ok((0, Vec::new())),
         })?;
         let (number, found) = found;
@@ -354,13 +354,13 @@ impl Store for Sqlite {
 
     fn next_due(&mut self, backend: &str) -> Result<Option<Timestamp>, StoreError> {
         self.read(|connection, names| match names.backend(connection, backend)? {
-            Some(number) => changes::next_due(connection, number),
+            Some(number) => queries::next_due(connection, number),
             None => Ok(None),
         })
     }
 
     fn overdue(&mut self, now: Timestamp, limit: usize) -> Result<Vec<MessageId>, StoreError> {
-        self.read(|connection, _| changes::overdue(connection, now, limit))
+        self.read(|connection, _| queries::overdue(connection, now, limit))
     }
 
     fn by_remote_id(&mut self, backend: &str, remote_id: &str) -> Result<Option<MessageId>, StoreError> {
@@ -423,12 +423,12 @@ impl Store for Sqlite {
         in_hand: &dyn Fn(MessageId) -> bool,
         _now: Timestamp,
     ) -> Result<Vec<Taken>, StoreError> {
-        let mut claimed = self.read(|connection, _| changes::claimed(connection))?;
+        let mut claimed = self.read(|connection, _| queries::claimed(connection))?;
         claimed.retain(|&id| !in_hand(id));
         if !claimed.is_empty() {
             self.write(|changes| changes.release(&claimed))?;
         }
-        let mut sending = self.read(changes::sending)?;
+        let mut sending = self.read(queries::sending)?;
         sending.retain(|taken| !in_hand(taken.outgoing.id));
         Ok(sending)
     }
@@ -446,7 +446,7 @@ impl Store for Sqlite {
     ) -> Result<usize, StoreError> {
         let (keys, forget) = self.read(|connection, _| {
             let keys = match before {
-                Some(before) => changes::purgeable(connection, before, limit)?,
+                Some(before) => queries::purgeable(connection, before, limit)?,
                 None => Vec::new(),
             };
             let mut statement = connection.prepare_cached("SELECT 1 FROM keys WHERE at < ?1 LIMIT 1")?;
@@ -572,83 +572,4 @@ impl Store for Sqlite {
 
 fn closed() -> StoreError {
     StoreError::Broken("the store is closed".into())
-}
-
-/// The real path of a store, so that two names of one file are one store.
-fn resolve(path: &Path) -> Result<PathBuf, StoreError> {
-    if let Ok(real) = fs::canonicalize(path) {
-        return Ok(real);
-    }
-    let name =
-        path.file_name().ok_or_else(|| StoreError::Broken(format!("{}: not a file name", path.display())))?;
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    match fs::canonicalize(folder) {
-        Ok(folder) => Ok(folder.join(name)),
-        Err(error) => Err(StoreError::Broken(format!(
-            "{}: the folder {} cannot be used ({error}); create it, or give [database] url another path",
-            path.display(),
-            folder.display()
-        ))),
-    }
-}
-
-/// Opens the file for writing and says how: durable, without waiting for anybody, without trust in what the file says.
-fn connect(path: &Path) -> Result<Database, StoreError> {
-    let explained = |error: rusqlite::Error| explain(&error, path);
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Database::open_with_flags(path, flags).map_err(explained)?;
-    connection.set_prepared_statement_cache_capacity(STATEMENTS);
-    connection.busy_timeout(Duration::ZERO).map_err(explained)?;
-    // Without it SQLite compiles statements again when a parameter might suit another plan. There is one plan for each here.
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(explained)?;
-    let mode: String =
-        connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(explained)?;
-    if mode != "wal" {
-        return Err(StoreError::Broken(format!(
-            "{}: SQLite uses the journal mode {mode} instead of wal; is it on a network drive? Put it on a local one",
-            path.display()
-        )));
-    }
-    connection
-        .execute_batch(
-            "PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; \
-             PRAGMA journal_size_limit = 16777216; PRAGMA cache_size = -8192; PRAGMA temp_store = MEMORY;",
-        )
-        .map_err(explained)?;
-    Ok(connection)
-}
-
-/// Opens the file, brings it up to date and looks whether it can be read. `false` when the last stop was not clean.
-fn prepare(path: &Path, notes: &mut Vec<String>) -> Result<(Database, bool), StoreError> {
-    let connection = connect(path)?;
-    notes.extend(schema::migrate(&connection, path, schema::STEPS)?);
-    let explained = |error: rusqlite::Error| explain(&error, path);
-    let clean: bool =
-        connection.query_row("SELECT clean FROM store", [], |row| row.get(0)).map_err(explained)?;
-    salvage::probe(&connection).map_err(explained)?;
-    Ok((connection, clean))
-}
-
-/// What SQLite said, as an error of the store.
-fn explain(error: &rusqlite::Error, path: &Path) -> StoreError {
-    let text = format!("{}: {error}", path.display());
-    match error {
-        rusqlite::Error::SqliteFailure(failure, _) => match failure.code {
-            ErrorCode::DiskFull => StoreError::Full(text),
-            ErrorCode::ReadOnly | ErrorCode::PermissionDenied => StoreError::ReadOnly(text),
-            ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => StoreError::Locked(text),
-            ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => StoreError::Damaged(text),
-            _ => StoreError::Broken(text),
-        },
-        // Rows that are there but cannot be what was written.
-        rusqlite::Error::FromSqlConversionFailure(..)
-        | rusqlite::Error::IntegralValueOutOfRange(..)
-        | rusqlite::Error::InvalidColumnType(..)
-        | rusqlite::Error::QueryReturnedNoRows
-        | rusqlite::Error::Utf8Error(..) => StoreError::Damaged(text),
-        _ => StoreError::Broken(text),
-    }
 }

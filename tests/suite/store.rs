@@ -344,6 +344,22 @@ cases! {
         assert_eq!(stage.claim(Tried::Before, 10), []);
     }
 
+    /// "Of these the least tried come first: in a reboot loop the same innocent message is not tried again and again"
+    fn the_least_tried_come_first(stage) {
+        let [first, second, third] = ["a", "b", "c"].map(|name| stage.accept(&connection(name), "1"));
+        stage.pause();
+        assert_eq!(stage.claim(Tried::Never, 9), [first, second, third]);
+        stage.store.recover(&|id| id == third, START).unwrap();
+        stage.store.commit().unwrap();
+        assert_eq!(stage.claim(Tried::Before, 1), [first], "of those tried equally often, the oldest");
+        stage.store.recover(&|id| id == third, START).unwrap();
+        assert_eq!(stage.claim(Tried::Before, 9), [second, first]);
+        for id in [first, second] {
+            stage.store.put_back(id, START).unwrap();
+        }
+        assert_eq!(stage.claim(Tried::Before, 1), [second], "tried once, the other one twice");
+    }
+
     /// "every claimed received message that is not `in_hand` can be claimed again, as `Tried::Before`. Returns the messages in `sending` that are not `in_hand`"
     fn recover_frees_what_a_process_had(stage) {
         let ids: Vec<_> = ["a", "b", "c"].map(|name| stage.accept(&connection(name), "in")).into();

@@ -120,7 +120,9 @@ impl Model {
         let fits = |message: &&Message| {
             message.state == State::Received && message.tried == before && self.free(message, i64::MAX)
         };
-        self.messages.iter().filter(fits).map(|message| message.id).collect()
+        let mut found: Vec<_> = self.messages.iter().filter(fits).collect();
+        found.sort_by_key(|message| (if before { message.attempts } else { 0 }, message.id));
+        found.into_iter().map(|message| message.id).collect()
     }
 
     fn due(&self, backend: &str, now: i64) -> Vec<(Priority, MessageId)> {
@@ -179,7 +181,7 @@ impl Run {
 
     /// Mostly a message to which something can still happen.
     fn pick(&self, which: usize) -> Option<MessageId> {
-        let any = which % 8 == 0;
+        let any = which.is_multiple_of(8);
         let worth = |message: &&Message| any || !message.ended();
         let messages: Vec<_> = self.model.messages.iter().filter(worth).collect();
         (!messages.is_empty()).then(|| messages[which / 8 % messages.len()].id)

@@ -32,7 +32,8 @@ fn statements(source: &str) -> Vec<String> {
         .captures_iter(source)
         .map(|found| {
             let text = continued.replace_all(&found[1], "");
-            let text = spaces.replace_all(&text, " ").replace("{TAKEN}", &columns);
+            let text =
+                spaces.replace_all(&text, " ").replace("{TAKEN}", &columns).replace("{order}", "m.key");
             // The pieces that a page is put together from.
             let text = text.replace("status IN ({})", "status IN (1, 2)");
             match text.strip_prefix("SELECT key FROM messages {source}") {
@@ -59,7 +60,10 @@ fn p7_isolation_no_statement_walks_through_a_table() {
     files.extend(std::fs::read_dir(source.join("sqlite")).unwrap().map(|entry| entry.unwrap().path()));
     let mut seen = 0;
     let mut faults = Vec::new();
-    for file in files.iter().filter(|file| !file.ends_with("salvage.rs") && !file.ends_with("schema.rs")) {
+    for file in files
+        .iter()
+        .filter(|file| !["salvage.rs", "schema.rs", "tests.rs"].iter().any(|name| file.ends_with(name)))
+    {
         for sql in statements(&std::fs::read_to_string(file).unwrap()) {
             seen += 1;
             let mut statement = match database.prepare(&format!("EXPLAIN QUERY PLAN {sql}")) {

@@ -381,3 +381,64 @@ fn the_file_can_be_read_by_people() {
         .unwrap();
     assert_eq!((&*state, &*actor), ("received", "backend one"));
 }
+
+/// On a real file system of 16 to 64 MiB that this test may fill, for example a small tmpfs or loop mount.
+#[test]
+#[ignore = "needs a small file system of its own, named in RAPIDSMS_SMALL_DISK"]
+fn p12_storage_trouble_on_a_disk_that_is_really_full() {
+    let folder = PathBuf::from(std::env::var_os("RAPIDSMS_SMALL_DISK").unwrap());
+    let file = folder.join("store.db");
+    let mut stage = Stage::sqlite();
+    stage.store = Box::new(Sqlite::open(&file, START).unwrap().store);
+    let in_flight: Vec<_> =
+        (0..100).map(|n| stage.accept(&connection(&n.to_string()), "in flight")).collect();
+    stage.store.commit().unwrap();
+    assert_eq!(stage.claim(Tried::Never, 1_000).len(), 100);
+    stage.store.commit().unwrap();
+    let filler = folder.join("filler");
+    let mut other = fs::File::create(&filler).unwrap();
+    while other.write_all(&[7; 4096]).is_ok() {}
+    let mut acknowledged = 0_u64;
+    let error = loop {
+        let id = stage.ids.next(START);
+        let incoming = Incoming::new(connection("z"), "y".repeat(1_000));
+        let row = NewIncoming {
+            id,
+            incoming: &incoming,
+            state: State::Received,
+            reason: None,
+            duplicate_of: None,
+            origin: Origin::Real,
+            at: START,
+        };
+        let stored = stage.store.accept(&row);
+        match stage.store.commit().and(stored) {
+            Ok(()) => acknowledged += 1,
+            Err(error) => break error,
+        }
+        assert!(acknowledged < 100_000);
+    };
+    assert!(matches!(error, StoreError::Full(_)), "{error}");
+    // Somebody else takes what little there is, but the reserve has been given back to us first.
+    stage.store.recover(&|_| true, START).unwrap();
+    for id in in_flight {
+        assert!(stage.finish(id), "outcomes fit into the reserve");
+    }
+    stage.store.commit().unwrap();
+    while other.write_all(&[7; 4096]).is_ok() {}
+    assert!(!stage.store.cured(), "it is as full as before");
+    assert!(matches!(stage.store.trouble(), Some(StoreError::Full(_))));
+    drop(stage.store);
+    let opened = Sqlite::open(&file, START).unwrap();
+    let mut store = opened.store;
+    assert!(matches!(store.trouble(), Some(StoreError::Full(_))), "{:?}", store.trouble());
+    assert_eq!(count(&store), 100 + acknowledged, "a full disk can still be read");
+    fs::remove_file(&filler).unwrap();
+    drop(other);
+    assert!(store.cured(), "{:?}", store.trouble());
+    store.close().unwrap();
+    drop(store);
+    assert_eq!(Sqlite::full_check(&file).unwrap(), Vec::<String>::new());
+    let store = Sqlite::open(&file, START).unwrap().store;
+    assert_eq!(count(&store), 100 + acknowledged);
+}

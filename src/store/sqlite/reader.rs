@@ -1,6 +1,6 @@
 //! Reads what is committed, on a connection of its own: pages, the API, the command line. Never delays the writer.
 
-use super::changes::{about, backends, origin_of, rows_of};
+use super::queries::{about, backends, origin_of, rows_of};
 use super::schema::{STATUSES, meaning_of, status_of};
 use super::{Reader, StoreError, explain, schema};
 use crate::message::{Direction, MessageId, State};
@@ -35,7 +35,7 @@ impl SqliteReader {
         let explained = |error: rusqlite::Error| explain(&error, path);
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags).map_err(explained)?;
-        connection.set_prepared_statement_cache_capacity(super::STATEMENTS);
+        connection.set_prepared_statement_cache_capacity(super::file::STATEMENTS);
         connection.busy_timeout(PATIENCE).map_err(explained)?;
         // As for the writer: one plan for each statement, compiled once.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(explained)?;

@@ -1,0 +1,178 @@
+//! What the writer asks before it changes anything: what can be claimed, what is due, what is overdue, what a process had in hand. Each
+//! is a range of one index, whatever the backlog.
+
+use super::changes::LATEST;
+use super::names::Names;
+use crate::message::{Contact, MessageId, Origin, Outgoing};
+use crate::store::{Taken, Tried, Unfinished};
+use crate::time::Timestamp;
+use rusqlite::{Connection, Result, Row};
+
+/// A message that is due, as it will be when it is taken, and where it stands until then.
+pub(super) struct Due {
+    pub(super) taken: Taken,
+    pub(super) status: i64,
+    pub(super) entries: i64,
+}
+
+/// Received messages that may be claimed, as they will be when they are.
+pub(super) fn claimable(
+    connection: &Connection,
+    names: &mut Names,
+    tried: Tried,
+    limit: usize,
+) -> Result<Vec<Unfinished>> {
+    let before = tried == Tried::Before;
+    // At most as many were tried before as one process had in hand, so sorting them is cheap.
+    let order = if before { "m.attempts, m.key" } else { "m.key" };
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT m.key, m.tail, m.connection, m.text, m.created_at, m.source_time, m.attempts, m.redelivered, m.origin, \
+             k.id, k.name, k.language \
+         FROM messages m INDEXED BY messages_by_due \
+         JOIN connections c ON c.id = m.connection LEFT JOIN contacts k ON k.id = c.contact \
+         WHERE m.turn = ?1 AND m.due = 0 ORDER BY {order} LIMIT ?2",
+    ))?;
+    let mut rows = statement.query((before, rows_of(limit)))?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let contact = match row.get(9)? {
+            Some(id) => Some(Contact { id, name: row.get(10)?, language: row.get(11)? }),
+            None => None,
+        };
+        found.push(Unfinished {
+            id: MessageId::from_parts(row.get(0)?, row.get(1)?),
+            connection: names.address(connection, row.get(2)?)?,
+            text: row.get(3)?,
+            received_at: Timestamp(row.get(4)?),
+            source_time: row.get::<_, Option<i64>>(5)?.map(Timestamp),
+            attempt: row.get::<_, u32>(6)?.saturating_add(1),
+            redelivered: before || row.get(7)?,
+            origin: origin_of(row.get(8)?),
+            contact,
+        });
+    }
+    Ok(found)
+}
+
+/// The columns that [`taken`] reads.
+const TAKEN: &str = "key, tail, connection, text, about_key, about_tail, attempts, expires_at, origin, uncertain, status, entries";
+
+/// Messages of a backend that are due.
+pub(super) fn due(
+    connection: &Connection,
+    names: &mut Names,
+    backend: i64,
+    limit: usize,
+    now: Timestamp,
+) -> Result<Vec<Due>> {
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT {TAKEN} FROM messages INDEXED BY messages_by_due WHERE turn = ?1 AND due <= ?2 ORDER BY due, key LIMIT ?3"
+    ))?;
+    let mut found = Vec::new();
+    for class in 1..=3 {
+        let mut rows =
+            statement.query((backend * 4 + class, now.0.min(LATEST), rows_of(limit - found.len())))?;
+        while let Some(row) = rows.next()? {
+            let mut taken = taken(connection, names, row)?;
+            taken.outgoing.attempt = taken.outgoing.attempt.saturating_add(1);
+            found.push(Due { taken, status: row.get(10)?, entries: row.get(11)? });
+        }
+        if found.len() >= limit {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+/// Messages that are `sending`.
+pub(super) fn sending(connection: &Connection, names: &mut Names) -> Result<Vec<Taken>> {
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT {TAKEN} FROM messages INDEXED BY messages_by_status WHERE backend = ?1 AND status = 12"
+    ))?;
+    let mut found = Vec::new();
+    for backend in backends(connection)? {
+        let mut rows = statement.query([backend])?;
+        while let Some(row) = rows.next()? {
+            found.push(taken(connection, names, row)?);
+        }
+    }
+    found.sort_by_key(|taken| taken.outgoing.id);
+    Ok(found)
+}
+
+/// Received messages that were claimed.
+pub(super) fn claimed(connection: &Connection) -> Result<Vec<MessageId>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT key, tail FROM messages INDEXED BY messages_by_due WHERE turn IN (0, 1) AND due = 9223372036854775807",
+    )?;
+    let rows = statement.query_map([], |row| Ok(MessageId::from_parts(row.get(0)?, row.get(1)?)))?;
+    rows.collect()
+}
+
+/// When the next message of a backend falls due.
+pub(super) fn next_due(connection: &Connection, backend: i64) -> Result<Option<Timestamp>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT min(due) FROM messages INDEXED BY messages_by_due WHERE turn = ?1 AND due < 9223372036854775807",
+    )?;
+    let mut next: Option<i64> = None;
+    for class in 1..=3 {
+        let due: Option<i64> = statement.query_row([backend * 4 + class], |row| row.get(0))?;
+        next = next.into_iter().chain(due).min();
+    }
+    Ok(next.map(Timestamp))
+}
+
+/// Messages whose validity has ended.
+pub(super) fn overdue(connection: &Connection, now: Timestamp, limit: usize) -> Result<Vec<MessageId>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT key, tail FROM messages INDEXED BY messages_by_validity \
+         WHERE open_until <= ?1 AND status <> 12 ORDER BY open_until, key LIMIT ?2",
+    )?;
+    let rows = statement
+        .query_map((now.0, rows_of(limit)), |row| Ok(MessageId::from_parts(row.get(0)?, row.get(1)?)))?;
+    rows.collect()
+}
+
+/// Ended messages last changed before a time, the longest ended first.
+pub(super) fn purgeable(connection: &Connection, before: Timestamp, limit: usize) -> Result<Vec<i64>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT key FROM messages INDEXED BY messages_by_end \
+         WHERE status IN (2, 3, 4, 5, 13, 14, 15, 16, 17) AND updated_at < ?1 ORDER BY updated_at LIMIT ?2",
+    )?;
+    let rows = statement.query_map((before.0, rows_of(limit)), |row| row.get(0))?;
+    rows.collect()
+}
+
+/// The numbers of all backends.
+pub(super) fn backends(connection: &Connection) -> Result<Vec<i64>> {
+    let mut statement = connection.prepare_cached("SELECT id FROM backends ORDER BY id")?;
+    let rows = statement.query_map([], |row| row.get(0))?;
+    rows.collect()
+}
+
+fn taken(connection: &Connection, names: &mut Names, row: &Row<'_>) -> Result<Taken> {
+    let outgoing = Outgoing {
+        id: MessageId::from_parts(row.get(0)?, row.get(1)?),
+        connection: names.address(connection, row.get(2)?)?,
+        text: row.get(3)?,
+        in_response_to: about(row.get(4)?, row.get(5)?),
+        attempt: row.get(6)?,
+        expires_at: Timestamp(row.get(7)?),
+        origin: origin_of(row.get(8)?),
+    };
+    Ok(Taken { outgoing, uncertain: row.get(9)? })
+}
+
+/// A limit as SQLite counts rows.
+pub(super) fn rows_of(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+/// The id of another message that a message refers to.
+pub(super) fn about(key: Option<i64>, tail: Option<i64>) -> Option<MessageId> {
+    Some(MessageId::from_parts(key?, tail?))
+}
+
+pub(super) fn origin_of(number: i64) -> Origin {
+    if number == 0 { Origin::Real } else { Origin::Test }
+}
