@@ -364,7 +364,9 @@ impl Router {
     /// acknowledged; what the apps and backends decided is kept and written again.
     pub fn commit(&mut self, now: Timestamp) -> Result<Vec<Outgoing>, StoreError> {
         let committed = self.store.commit();
-        match self.doomed.take().map_or(committed, Err) {
+        // The store has looked closer at what it tells than the call that failed first could.
+        let doomed = self.doomed.take().map_or(Ok(()), Err);
+        match committed.and(doomed) {
             Ok(()) => {
                 if !self.recover {
                     // While the store has to be asked again, what was decided since is not written yet.
