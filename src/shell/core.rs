@@ -152,7 +152,9 @@ impl Core {
             until = until.min(stop_by);
         }
         for backend in &self.settings.backends {
-            if let Some(busy) = self.running.get(backend.name.as_str()).and_then(|it| it.post.busy_for()) {
+            if let Some(running) = self.running.get(backend.name.as_str()) {
+                // One that waits now may begin to work, and be stuck, without a word to anybody.
+                let busy = running.post.busy_for().unwrap_or_default();
                 until = until.min(moment + backend.watchdog.saturating_sub(busy));
             }
         }

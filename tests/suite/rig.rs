@@ -31,7 +31,7 @@ use rapidsms::settings::{AppSpec, BackendSettings, EngineSpec};
 use rapidsms::store::sqlite::Sqlite;
 use rapidsms::store::{Count, Detail, Query, Reader, Row};
 use std::collections::{BTreeMap, HashMap};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
@@ -209,6 +209,9 @@ pub fn left(log: &str) -> Vec<(MessageId, String)> {
 
 /// Waits until each of these texts has left.
 pub fn wait_until_left(daemon: &Daemon, mut texts: Vec<String>) {
+    // What left while the router started is in lines that were read already.
+    let before = left(&daemon.log());
+    texts.retain(|text| before.iter().all(|(_, sent)| sent != text));
     while !texts.is_empty() {
         let line = daemon.wait_for_line("peer ");
         texts.retain(|text| !line.ends_with(&format!(" {text}")));
@@ -549,7 +552,7 @@ pub fn demand_after(
 
 /// The command under strace with these arguments, as a child that can be waited for and killed as without. Signalling the tracer
 /// ([`heal`]) ends what it does to the process, which goes on.
-pub fn under_strace(command: &Command, arguments: &[&str]) -> Command {
+pub fn under_strace<A: AsRef<OsStr>>(command: &Command, arguments: &[A]) -> Command {
     require_strace();
     let mut traced = Command::new("strace");
     traced
