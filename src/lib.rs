@@ -1,34 +1,38 @@
-//! A message router: text messages in, an app answers, the reply leaves by the line it came in on.
-
-pub mod time;
+//! rapidsms: a message router. Text messages come in, an app answers, the reply leaves by the line it came in on, and
+//! nothing that was accepted is lost.
+//!
+//! In reading order:
+//!
+//! - the nouns: [`time`], [`message`];
+//! - the core, without threads, clock or I/O of its own: [`store`] (where messages are safe), [`apps`] (what answers), [`phases`] (how
+//!   apps are asked), [`retry`] and [`guard`] (pure rules), [`router`] (accept, step, commit, sent, report);
+//! - the world around it: [`settings`], [`backends`] (lines to the world), [`registry`] (what settings may name);
+//! - the daemon: [`hub`] (what threads say to each other), [`web`], [`shell`] (threads, signals, the clock), [`cli`];
+//! - for people who write apps: [`testing`].
+//!
+//! An app is a value that implements [`apps::App`]; an engine one that implements [`backends::Backend`]. A program of one's own
+//! adds them to [`registry::Registry`] and calls [`cli::main_with`]; a test talks to a [`testing::TestRouter`].
 
 pub mod message;
-
-pub mod store;
+pub mod time;
 
 pub mod apps;
-
-pub mod phases;
-
-pub mod retry;
-
 pub mod guard;
-
+pub mod phases;
+pub mod retry;
 pub mod router;
-
-pub mod settings;
-
-pub mod registry;
+pub mod store;
 
 pub mod backends;
+pub mod registry;
+pub mod settings;
 
+pub mod cli;
+pub mod hub;
+pub mod shell;
 pub mod web;
 
 pub mod testing;
-
-pub mod shell;
-
-pub mod cli;
 
 /// The Rust in the documents is compiled and run by `cargo test --doc`.
 #[cfg(doctest)]

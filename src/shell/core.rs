@@ -1,11 +1,11 @@
 //! The router's thread: drains the shared channel, drives the router, makes each batch durable with one commit, then
 //! tells everybody who waited for it.
 
-use super::board::{BackendNotice, BackendState, Board};
-use super::event::{Event, LineId, LineNews, Mouth};
 use super::supervisor::{self, Running};
 use crate::apps::Host;
 use crate::guard;
+use crate::hub::board::{BackendNotice, BackendState, Board};
+use crate::hub::event::{Event, LineId, LineNews, Mouth};
 use crate::message::{Direction, Name, Outgoing, SendFailure};
 use crate::registry::Registry;
 use crate::router::{BackendPolicy, Policy, Refusal, Refused, Router};
@@ -242,7 +242,7 @@ impl Core {
     fn tell_after_commit<T: Send + 'static>(
         &mut self,
         result: Result<T, Refused>,
-        told: super::event::Told<T>,
+        told: crate::hub::event::Told<T>,
     ) {
         self.told.push(Box::new(move |error| match error {
             Some(error) => {

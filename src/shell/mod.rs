@@ -9,14 +9,15 @@
 //! | `check` | after an unclean stop: reads the whole store once, then ends |
 //! | `signals` | turns signals into events |
 
-pub mod board;
 pub mod core;
-pub mod event;
+
 mod signals;
 mod supervisor;
 
 pub use self::core::Ending;
 
+use crate::hub::board::Board;
+use crate::hub::event::{self, Event, Mouth};
 use crate::registry::Registry;
 use crate::router::{Policy, Router};
 use crate::settings::{Settings, SettingsError};
@@ -26,9 +27,7 @@ use crate::time::Timestamp;
 use crate::web::door::{Door, DoorHandle, Limits};
 use crate::web::pages;
 use crate::web::site::{Access, Read, Site};
-use board::Board;
 use crossbeam_channel::Sender;
-use event::{Event, Mouth};
 use std::fmt;
 use std::fs::File;
 use std::io;

@@ -1,6 +1,6 @@
 //! Signals: SIGTERM and SIGINT stop cleanly, a second one stops at once; SIGHUP reads the settings again.
 
-use super::event::{Event, Mouth};
+use crate::hub::event::{Event, Mouth};
 use crate::registry::Registry;
 use crate::settings::{self, Settings};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};

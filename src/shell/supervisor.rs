@@ -1,7 +1,7 @@
 //! Keeps backends alive: one thread each, started again for ever after a growing wait; nothing that happens in one reaches another.
 
-use super::event::{Counter, Event, LineId, LineNews, Mouth};
 use crate::backends::{self, Backend, BackendError, Engine, Line, Post};
+use crate::hub::event::{Counter, Event, LineId, LineNews, Mouth};
 use crate::message::Name;
 use crate::settings::BackendSettings;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -3,8 +3,8 @@
 use super::form;
 use super::http::{Request, Response};
 use super::site::{self, Read};
+use crate::hub::board::{BackendNotice, Board};
 use crate::message::{Direction, MessageId, State};
-use crate::shell::board::{BackendNotice, Board};
 use crate::store::{Page, Query, Reader, Row, StoreError};
 use crate::time::Timestamp;
 use askama::Template;

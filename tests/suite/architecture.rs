@@ -39,12 +39,17 @@ const ROOMS: &[(&str, &[&str], &str)] = &[
         &["message", "time", "store", "apps", "phases", "router"],
         "the router with a clock in the hand needs no daemon",
     ),
-    ("web", &["message", "time", "store", "settings", "router"], "a page reads, and hands events on"),
+    (
+        "hub",
+        &["message", "time", "store", "settings", "apps", "router", "backends"],
+        "what threads say to each other is plain data and a channel",
+    ),
+    ("web", &["message", "time", "store", "settings", "router", "hub"], "a page reads, and hands events on"),
     (
         "shell",
         &[
             "message", "time", "store", "settings", "apps", "phases", "retry", "guard", "router", "backends",
-            "registry", "web",
+            "registry", "hub", "web",
         ],
         "the daemon puts all the others on threads",
     ),
@@ -52,16 +57,12 @@ const ROOMS: &[(&str, &[&str], &str)] = &[
         "cli",
         &[
             "message", "time", "store", "settings", "apps", "phases", "router", "backends", "registry",
-            "testing", "web", "shell", "pdu", "modem",
+            "testing", "hub", "web", "shell", "pdu", "modem",
         ],
         "the commands are on top of everything",
     ),
     ("bin", &["cli", "registry"], "a program is its exit code"),
 ];
-
-/// Arrows that point up all the same, each with its reason. One that is gone is to be deleted here.
-const EXCEPTIONS: &[(&str, &str, &str)] =
-    &[("web", "shell", "the web hands its events to the shell's channel and reads the shell's notice board")];
 
 /// Rooms whose every input is an argument and whose every effect is a value.
 const PURE: &[&str] = &["time", "message", "retry", "guard", "apps", "phases", "router", "pdu", "modem"];
@@ -181,8 +182,7 @@ fn arrows_point_down_only() {
     for ((from, to), place) in arrows() {
         let (_, allowed, reason) =
             ROOMS.iter().find(|(room, ..)| *room == from).expect("every room has its place");
-        let excepted = EXCEPTIONS.iter().any(|(room, other, _)| *room == from && *other == to);
-        if !excepted && !allowed.contains(&to.as_str()) {
+        if !allowed.contains(&to.as_str()) {
             wrong.push(format!("{place}: {from} names {to}, but: {reason}"));
         }
     }
@@ -197,15 +197,6 @@ fn no_arrow_of_the_list_points_up() {
             let above = ROOMS[..index].iter().any(|(known, ..)| known == other);
             assert!(above, "{room} may know {other}, which does not stand before it in ROOMS");
         }
-    }
-}
-
-#[test]
-fn exceptions_are_still_needed() {
-    let arrows = arrows();
-    for (from, to, reason) in EXCEPTIONS {
-        let needed = arrows.contains_key(&(from.to_string(), to.to_string()));
-        assert!(needed, "{from} does not name {to} any more ({reason}): delete that line of EXCEPTIONS");
     }
 }
 

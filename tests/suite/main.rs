@@ -8,6 +8,7 @@ mod daemon;
 mod documents;
 mod door;
 mod faults;
+mod idle;
 mod phases;
 mod power_cut;
 mod rig;
