@@ -1,6 +1,7 @@
 //! The router's outgoing half: which backend may have how many messages, what became of each, and reports.
 
-use super::{BackendPolicy, Change, Refused, Router, policy};
+use super::durable::Change;
+use super::{BackendPolicy, Refused, Router, policy};
 use crate::message::{About, MessageId, Name, Receipt, Report, SendFailure, State, Verdict};
 use crate::retry::{self, Decision};
 use crate::store::{Settlement, Taken};

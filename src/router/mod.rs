@@ -12,24 +12,23 @@
 //! asks the store what was left, and the first `step` goes on with it.
 
 mod delivery;
+mod durable;
+mod handling;
+mod intake;
 mod policy;
 
 pub use policy::{BackendPolicy, Counters, Policy, Refusal, Refused};
 
-use crate::apps::{Host, LateAnswer};
+use crate::apps::Host;
 use crate::guard::LoopGuard;
-use crate::message::{
-    Connection, Direction, Draft, IDENTITY_LIMIT, Ids, Incoming, MessageId, Name, Origin, Outgoing, State,
-    TEXT_LIMIT,
-};
-use crate::phases::{self, Apps, Outcome, Progress, Run};
-use crate::store::{
-    ContactChange, Ending, NewIncoming, NewOutgoing, Remembered, Settlement, Store, StoreError, Tried,
-    Unfinished,
-};
+use crate::message::{Direction, Ids, MessageId, Name, Outgoing, State};
+use crate::phases::Apps;
+use crate::store::{Settlement, Store, StoreError, Unfinished};
 use crate::time::Timestamp;
 use delivery::{Desk, Flight};
-use std::collections::{HashMap, HashSet};
+use durable::Change;
+use handling::Pending;
+use std::collections::HashMap;
 use std::time::Duration;
 
 /// Keys are remembered this long: redelivery keys of sources and idempotency keys of programs.
@@ -84,60 +83,6 @@ pub struct Router {
     clock_behind: bool,
     /// Nothing is accepted and claimed any more.
     stopping: bool,
-}
-
-struct Pending {
-    run: Box<Run>,
-    app: String,
-    deadline: Timestamp,
-}
-
-/// A decision, complete in itself, so that it can be written twice.
-enum Change {
-    Finish {
-        id: MessageId,
-        connection: Connection,
-        ending: Ending,
-        contact: Vec<ContactChange>,
-        drafts: Vec<Decided>,
-        at: Timestamp,
-    },
-    Settle {
-        id: MessageId,
-        settlement: Settlement,
-        at: Timestamp,
-    },
-    Shift(Duration),
-}
-
-/// A draft after the rules and the apps had their say.
-struct Decided {
-    id: MessageId,
-    draft: Draft,
-    state: State,
-    reason: Option<String>,
-    actor: String,
-    expires_at: Timestamp,
-    at: Timestamp,
-}
-
-impl Decided {
-    fn row(&self) -> NewOutgoing<'_> {
-        NewOutgoing {
-            id: self.id,
-            connection: &self.draft.connection,
-            text: &self.draft.text,
-            in_response_to: self.draft.in_response_to,
-            state: self.state,
-            reason: self.reason.as_deref(),
-            priority: self.draft.priority,
-            not_before: self.draft.not_before,
-            expires_at: self.expires_at,
-            origin: self.draft.origin,
-            actor: &self.actor,
-            at: self.at,
-        }
-    }
 }
 
 impl Router {
@@ -219,128 +164,6 @@ impl Router {
         self.pending.len()
     }
 
-    /// Takes one message from a source. It is safe, and may be acknowledged, after the next successful [`commit`](Router::commit).
-    pub fn accept(&mut self, incoming: &Incoming, now: Timestamp) -> Result<MessageId, Refused> {
-        self.may_write(now)?;
-        check_connection(&incoming.connection)?;
-        check_text(&incoming.text)?;
-        let Some(desk) = self.desks.get(&incoming.connection.backend) else {
-            return Err(policy::unknown_backend(&incoming.connection.backend));
-        };
-        if self.store.waiting(Direction::In) >= self.policy.max_waiting {
-            return Err(Refused::new(
-                Refusal::Busy,
-                format!("{} messages wait to be handled already; try again later", self.policy.max_waiting),
-            ));
-        }
-        let origin = if desk.policy.tester { Origin::Test } else { Origin::Real };
-        let scope = format!("in {}", incoming.connection.backend);
-        let mut duplicate_of = None;
-        if let Some(key) = &incoming.redelivery_key {
-            let known = self.store.recall(&scope, key);
-            duplicate_of = self.written(known)?.filter(|known| now.since(known.at) < KEY_TIME);
-        }
-        let id = self.ids.next(now);
-        if let (Some(key), None) = (&incoming.redelivery_key, &duplicate_of) {
-            let remembered =
-                self.store.remember(&scope, key, &Remembered { id, digest: Vec::new(), at: now });
-            self.written(remembered)?;
-        }
-        let state = match (&duplicate_of, &incoming.undecodable) {
-            (Some(_), _) => State::Duplicate,
-            (None, Some(_)) => State::Quarantined,
-            (None, None) => State::Received,
-        };
-        let row = NewIncoming {
-            id,
-            incoming,
-            state,
-            reason: incoming.undecodable.as_deref(),
-            duplicate_of: duplicate_of.map(|known| known.id),
-            origin,
-            at: now,
-        };
-        let stored = self.store.accept(&row);
-        self.written(stored)?;
-        self.counters.accepted += 1;
-        match state {
-            State::Received => self.unclaimed = true,
-            State::Duplicate => self.counters.duplicates += 1,
-            _ => self.counters.quarantined += 1,
-        }
-        Ok(id)
-    }
-
-    /// Takes one message to be sent that answers nothing, from `actor` (`api`, `cli`). The same idempotency key with the same
-    /// digest gives the same id again and stores nothing. Safe after the next successful `commit`.
-    pub fn submit(
-        &mut self,
-        mut draft: Draft,
-        actor: &str,
-        idempotency: Option<(&str, &[u8])>,
-        now: Timestamp,
-    ) -> Result<MessageId, Refused> {
-        self.may_write(now)?;
-        check_connection(&draft.connection)?;
-        check_text(&draft.text)?;
-        let Some(desk) = self.desks.get(&draft.connection.backend) else {
-            return Err(policy::unknown_backend(&draft.connection.backend));
-        };
-        if desk.policy.tester {
-            draft.origin = Origin::Test;
-        }
-        if self.store.waiting(Direction::Out) >= self.policy.max_queued {
-            return Err(Refused::new(
-                Refusal::Busy,
-                format!("{} messages wait to be sent already; try again later", self.policy.max_queued),
-            ));
-        }
-        if let Some((key, digest)) = idempotency {
-            let known = self.store.recall("submit", key);
-            if let Some(known) = self.written(known)?.filter(|known| now.since(known.at) < KEY_TIME) {
-                return if known.digest == digest {
-                    Ok(known.id)
-                } else {
-                    Err(Refused::new(
-                        Refusal::Conflict,
-                        "this idempotency key was used for another message; use a new key for a new message",
-                    ))
-                };
-            }
-        }
-        let decided = self.decide(actor.to_string(), draft, now);
-        let id = decided.id;
-        let stored = self.store.queue(&decided.row());
-        self.written(stored)?;
-        self.note_queued(&decided);
-        if let Some((key, digest)) = idempotency {
-            let what = Remembered { id, digest: digest.to_vec(), at: now };
-            let remembered = self.store.remember("submit", key, &what);
-            self.written(remembered)?;
-        }
-        Ok(id)
-    }
-
-    /// Brings the answer of `app` to a message for which it said [`Flow::Later`](crate::apps::Flow::Later).
-    pub fn answer(&mut self, id: MessageId, app: &str, answer: LateAnswer, now: Timestamp) {
-        match self.pending.remove(&id) {
-            Some(pending) if pending.app == app => {
-                let connection = pending.run.message().connection().clone();
-                let progress = pending.run.answered(&mut self.apps, answer);
-                self.conclude(id, connection, progress, now);
-            }
-            Some(pending) => {
-                self.pending.insert(id, pending);
-                self.counters.late_answers += 1;
-                log::warn!("app {app} answered message {id}, which waits for another app; dropped");
-            }
-            None => {
-                self.counters.late_answers += 1;
-                log::warn!("app {app} answered message {id}, which waits for no answer any more; dropped");
-            }
-        }
-    }
-
     /// Does everything that can be done now. The transaction stays open: [`commit`](Router::commit) follows.
     pub fn step(&mut self, now: Timestamp) {
         if self.doomed.is_some() || !self.healed(now) {
@@ -357,41 +180,6 @@ impl Router {
             self.claim(now);
             self.sweep(now);
             self.take(now);
-        }
-    }
-
-    /// Makes everything since the last commit durable and gives out the messages to send, in order. On an error nothing of it may be
-    /// acknowledged; what the apps and backends decided is kept and written again.
-    pub fn commit(&mut self, now: Timestamp) -> Result<Vec<Outgoing>, StoreError> {
-        let committed = self.store.commit();
-        // The store has looked closer at what it tells than the call that failed first could.
-        let doomed = self.doomed.take().map_or(Ok(()), Err);
-        match committed.and(doomed) {
-            Ok(()) => {
-                if !self.recover {
-                    // While the store has to be asked again, what was decided since is not written yet.
-                    self.outcomes.clear();
-                }
-                self.ready.append(&mut self.claimed);
-                Ok(std::mem::take(&mut self.taken))
-            }
-            Err(error) => {
-                self.claimed.clear();
-                for outgoing in self.taken.drain(..) {
-                    self.flights.remove(&outgoing.id);
-                    if let Some(desk) = self.desks.get_mut(&outgoing.connection.backend) {
-                        desk.in_flight = desk.in_flight.saturating_sub(1);
-                    }
-                }
-                if self.trouble.as_ref() != Some(&error) {
-                    log::error!("nothing is accepted until this is cured: {error}");
-                }
-                self.counters.failed_commits += 1;
-                self.trouble = Some(error.clone());
-                self.recover = true;
-                self.cure_at = now + CURE;
-                Err(error)
-            }
         }
     }
 
@@ -478,258 +266,6 @@ impl Router {
         self.apps.stop()
     }
 
-    fn may_write(&mut self, now: Timestamp) -> Result<(), Refused> {
-        if self.stopping {
-            return Err(Refused::new(Refusal::Stopping, "the router is stopping"));
-        }
-        if !self.started && self.trouble.is_none() && self.doomed.is_none() {
-            // The first message may come before the first step.
-            self.healed(now);
-        }
-        match self.doomed.as_ref().or(self.trouble.as_ref()) {
-            Some(trouble) => Err(Refused::new(Refusal::Store, trouble.to_string())),
-            None => Ok(()),
-        }
-    }
-
-    /// Dooms the transaction when the store failed.
-    fn written<T>(&mut self, result: Result<T, StoreError>) -> Result<T, Refused> {
-        result.map_err(|error| {
-            let refused = Refused::new(Refusal::Store, error.to_string());
-            self.doomed.get_or_insert(error);
-            refused
-        })
-    }
-
-    /// After a start and after a failed commit: brings store and memory together, writes what was decided, and looks whether the trouble is over.
-    fn healed(&mut self, now: Timestamp) -> bool {
-        if !self.recover && self.trouble.is_none() {
-            return true;
-        }
-        if now < self.cure_at {
-            return false;
-        }
-        self.cure_at = now + CURE;
-        if self.recover {
-            let mut in_hand: HashSet<MessageId> = self.flights.keys().copied().collect();
-            in_hand.extend(self.pending.keys());
-            in_hand.extend(self.ready.iter().map(|unfinished| unfinished.id));
-            in_hand.extend(self.outcomes.iter().filter_map(|change| match change {
-                Change::Finish { id, .. } | Change::Settle { id, .. } => Some(*id),
-                Change::Shift(_) => None,
-            }));
-            let stranded = self.store.recover(&|id| in_hand.contains(&id), now);
-            let Ok(stranded) = self.written(stranded) else { return false };
-            self.recover = false;
-            let outcomes = std::mem::take(&mut self.outcomes);
-            for change in &outcomes {
-                let written = self.write(change);
-                if self.written(written).is_err() {
-                    break;
-                }
-            }
-            self.outcomes = outcomes;
-            for taken in stranded {
-                self.settle_stranded(taken, now);
-            }
-            // What an earlier process left in hand is among the decisions now; whatever is stranded from here on is our own.
-            self.started = true;
-            if self.doomed.is_some() {
-                self.recover = true;
-                return false;
-            }
-            self.unclaimed = true;
-            self.suspects = true;
-            self.desks.values_mut().for_each(Desk::look_again);
-            if self.trouble.is_none() {
-                return true;
-            }
-            // The trouble is over only when what was decided is on disk: the next step looks again.
-            self.cure_at = now;
-            return false;
-        }
-        if self.store.cured() {
-            log::info!("the store works again");
-            self.trouble = None;
-            return true;
-        }
-        false
-    }
-
-    fn run(&mut self, unfinished: Unfinished, now: Timestamp) {
-        let id = unfinished.id;
-        let connection = unfinished.connection.clone();
-        if unfinished.attempt > self.policy.poison_tries {
-            let reason = format!(
-                "set aside: the process ended {} times while this message was handled",
-                self.policy.poison_tries
-            );
-            log::error!("message {id} from {connection} is {reason}");
-            self.counters.quarantined += 1;
-            let ending = Ending { state: State::Quarantined, reason: Some(reason), actor: "router".into() };
-            let change =
-                Change::Finish { id, connection, ending, contact: Vec::new(), drafts: Vec::new(), at: now };
-            return self.record(change);
-        }
-        if self.desks.get(&connection.backend).is_some_and(|desk| desk.policy.loop_guard) {
-            self.guard.heard(&connection, &unfinished.text, now);
-        }
-        let progress = phases::run(&mut self.apps, unfinished);
-        self.conclude(id, connection, progress, now);
-    }
-
-    fn conclude(&mut self, id: MessageId, connection: Connection, mut progress: Progress, now: Timestamp) {
-        loop {
-            match progress {
-                Progress::Finished(outcome) => return self.finish(id, connection, outcome, now),
-                Progress::Waiting(run) if self.pending.len() >= self.policy.max_pending => {
-                    progress = run.gave_up(&mut self.apps, "was refused: too many answers are owed already");
-                }
-                Progress::Waiting(run) => {
-                    let app = run.waits_for(&self.apps).to_string();
-                    let deadline = now + self.policy.app_timeout;
-                    self.pending.insert(id, Pending { run, app, deadline });
-                    return;
-                }
-            }
-        }
-    }
-
-    fn give_up(&mut self, id: MessageId, why: &str, now: Timestamp) {
-        if let Some(pending) = self.pending.remove(&id) {
-            let connection = pending.run.message().connection().clone();
-            let progress = pending.run.gave_up(&mut self.apps, why);
-            self.conclude(id, connection, progress, now);
-        }
-    }
-
-    fn finish(&mut self, id: MessageId, connection: Connection, outcome: Outcome, now: Timestamp) {
-        for failure in &outcome.failures {
-            self.counters.app_failures += 1;
-            log::error!("message {id} from {connection}: {failure}");
-        }
-        let mut drafts = Vec::with_capacity(outcome.drafts.len());
-        for (app, draft) in outcome.drafts {
-            drafts.push(self.decide(format!("app {app}"), draft, now));
-        }
-        self.record(Change::Finish {
-            id,
-            connection,
-            ending: outcome.ending,
-            contact: outcome.changes,
-            drafts,
-            at: now,
-        });
-    }
-
-    /// Applies the rules to a draft: what may leave, and how long it is worth it.
-    fn decide(&mut self, actor: String, mut draft: Draft, now: Timestamp) -> Decided {
-        for failure in phases::outgoing(&mut self.apps, &mut draft) {
-            self.counters.app_failures += 1;
-            log::error!("message to {}: {failure}", draft.connection);
-        }
-        let mut validity = self.policy.validity;
-        let (state, reason) = match self.desks.get(&draft.connection.backend) {
-            _ if draft.cancelled.is_some() => (State::Cancelled, draft.cancelled.take()),
-            None => (State::Failed, Some(policy::unknown_backend(&draft.connection.backend).reason)),
-            Some(desk) => {
-                validity = desk.policy.validity.unwrap_or(validity);
-                if draft.origin == Origin::Test && !desk.policy.tester && !desk.policy.allow_test_traffic {
-                    (State::Cancelled, Some("test traffic".to_string()))
-                } else if let Err(refused) =
-                    check_connection(&draft.connection).and_then(|()| check_text(&draft.text))
-                {
-                    (State::Failed, Some(refused.reason))
-                } else if let Err(why) = Self::loop_guard(&mut self.guard, desk, &draft, now) {
-                    log::warn!("reply to {} cancelled: {why}", draft.connection);
-                    self.counters.loops += 1;
-                    (State::Cancelled, Some(why))
-                } else if let Some(parked) = &desk.parked {
-                    (State::Held, Some(format!("backend {} is parked: {parked}", draft.connection.backend)))
-                } else {
-                    (State::Queued, None)
-                }
-            }
-        };
-        let validity = draft.validity.unwrap_or(validity);
-        let expires_at = draft.not_before.unwrap_or(now).max(now) + validity;
-        Decided { id: self.ids.next(now), draft, state, reason, actor, expires_at, at: now }
-    }
-
-    fn loop_guard(guard: &mut LoopGuard, desk: &Desk, draft: &Draft, now: Timestamp) -> Result<(), String> {
-        if desk.policy.loop_guard && draft.in_response_to.is_some() {
-            guard.may_reply(&draft.connection, &draft.text, now)
-        } else {
-            Ok(())
-        }
-    }
-
-    /// Writes a decision, and keeps it until it is durable.
-    fn record(&mut self, change: Change) {
-        if self.trouble.is_some() {
-            // To be written by the next `healed`, for this moment belongs to the cure.
-            self.recover = true;
-        } else if self.doomed.is_none() && !self.recover {
-            let written = self.write(&change);
-            let _ = self.written(written);
-        }
-        self.outcomes.push(change);
-    }
-
-    fn write(&mut self, change: &Change) -> Result<(), StoreError> {
-        match change {
-            Change::Finish { id, connection, ending, contact, drafts, at } => {
-                // When it was finished already, in a transaction that only seemed to fail, so were its replies.
-                if self.store.finish(*id, ending, *at)? {
-                    self.unclaimed = true;
-                    for change in contact {
-                        self.store.change_contact(connection, change, *at)?;
-                    }
-                    for decided in drafts {
-                        self.store.queue(&decided.row())?;
-                        self.note_queued(decided);
-                    }
-                }
-            }
-            Change::Settle { id, settlement, at } => {
-                self.store.settle(*id, settlement, *at)?;
-            }
-            Change::Shift(step) => self.store.shift(*step)?,
-        }
-        Ok(())
-    }
-
-    fn note_queued(&mut self, decided: &Decided) {
-        if decided.state == State::Queued
-            && let Some(desk) = self.desks.get_mut(&decided.draft.connection.backend)
-        {
-            desk.look_again();
-        }
-    }
-
-    fn claim(&mut self, now: Timestamp) {
-        if self.stopping || self.doomed.is_some() || self.pending.len() >= self.policy.max_pending {
-            return;
-        }
-        if self.suspects {
-            let claimed = self.store.unfinished(Tried::Before, 1, now);
-            match self.written(claimed) {
-                Ok(mut claimed) if !claimed.is_empty() => return self.claimed.append(&mut claimed),
-                Ok(_) => self.suspects = false,
-                Err(_) => return,
-            }
-        }
-        if self.unclaimed {
-            // Each of them may ask for time, and none is to be refused it.
-            let limit = self.policy.batch.min(self.policy.max_pending - self.pending.len());
-            let claimed = self.store.unfinished(Tried::Never, limit, now);
-            if let Ok(mut claimed) = self.written(claimed) {
-                self.unclaimed = claimed.len() >= limit;
-                self.claimed.append(&mut claimed);
-            }
-        }
-    }
-
     fn sweep(&mut self, now: Timestamp) {
         const AT_ONCE: usize = 1_000;
         if now < self.sweep_at || self.clock_behind || self.doomed.is_some() {
@@ -745,32 +281,4 @@ impl Router {
         }
         self.desks.values_mut().for_each(Desk::look_again);
     }
-}
-
-fn check_connection(connection: &Connection) -> Result<(), Refused> {
-    let identity = &connection.identity;
-    let wrong = |reason: String| Err(Refused::new(Refusal::Invalid, reason));
-    if identity.is_empty() {
-        return wrong("the identity is empty; give the sender's number or address".into());
-    }
-    if identity.len() > IDENTITY_LIMIT * 4 || identity.chars().count() > IDENTITY_LIMIT {
-        return wrong(format!(
-            "the identity has {} octets; at most {IDENTITY_LIMIT} characters are possible",
-            identity.len()
-        ));
-    }
-    if identity.chars().any(char::is_control) {
-        return wrong("the identity holds a control character".into());
-    }
-    Ok(())
-}
-
-fn check_text(text: &str) -> Result<(), Refused> {
-    if text.len() <= TEXT_LIMIT {
-        return Ok(());
-    }
-    Err(Refused::new(
-        Refusal::TooLong,
-        format!("the text has {} octets; at most {TEXT_LIMIT} are possible", text.len()),
-    ))
 }

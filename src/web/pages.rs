@@ -6,6 +6,7 @@ use super::site::{self, Read};
 use crate::message::{Direction, MessageId, State};
 use crate::shell::board::{BackendNotice, Board};
 use crate::store::{Page, Query, Reader, Row, StoreError};
+use crate::time::Timestamp;
 use askama::Template;
 use crossbeam_channel::Receiver;
 
@@ -201,12 +202,18 @@ fn html(template: &impl Template) -> Response {
 
 /// Filters for the templates.
 mod filters {
-    use super::Direction;
+    use super::{Direction, Timestamp};
 
     /// A segment of a path.
     #[askama::filter_fn]
     pub fn segment(text: &str, _: &dyn askama::Values) -> askama::Result<String> {
         Ok(super::form::encode(text))
+    }
+
+    /// A time for people: the day and the second, in UTC.
+    #[askama::filter_fn]
+    pub fn moment(at: &Timestamp, _: &dyn askama::Values) -> askama::Result<String> {
+        Ok(at.to_string().chars().take(19).map(|sign| if sign == 'T' { ' ' } else { sign }).collect())
     }
 
     /// Which side of the page a message stands on.

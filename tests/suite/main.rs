@@ -17,5 +17,5 @@ mod store;
 mod store_model;
 mod store_plans;
 mod store_speed;
-mod testscript;
 mod store_trouble;
+mod testscript;

@@ -11,8 +11,7 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 use rapidsms::registry::Registry;
 use rapidsms::settings::{
-    self, Fault, Handler, Kind, Loaded, MOST_FAULTS, Secret, SettingsError, Severity,
-    Surroundings, Value,
+    self, Fault, Handler, Kind, Loaded, MOST_FAULTS, Secret, SettingsError, Severity, Surroundings, Value,
 };
 
 fn variable(name: &str) -> Option<String> {
@@ -268,8 +267,9 @@ fn each_commented_block_of_the_shipped_settings_loads() {
     assert!(blocks.len() > 20, "only {} blocks", blocks.len());
     for (line, block) in blocks {
         let path = folder.path().join("settings.toml");
-        let loaded = settings::parse(block.as_bytes(), &path, &Registry::standard().catalogue(), &surroundings)
-            .unwrap_or_else(|error| panic!("the block at line {line} of settings.toml:\n{error}"));
+        let loaded =
+            settings::parse(block.as_bytes(), &path, &Registry::standard().catalogue(), &surroundings)
+                .unwrap_or_else(|error| panic!("the block at line {line} of settings.toml:\n{error}"));
         assert!(
             loaded.settings.installed_apps.len() == 4 && !loaded.settings.backends.is_empty(),
             "the block at line {line} of settings.toml takes something away"
@@ -336,7 +336,8 @@ fn every_engine_app_and_key_is_in_the_shipped_settings() {
 fn files_that_are_no_settings_are_refused_with_a_reason() {
     let surroundings = Surroundings { variable: &variable, readable_by_others: false };
     let refused = |bytes: &[u8]| {
-        let outcome = settings::parse(bytes, Path::new("s.toml"), &Registry::standard().catalogue(), &surroundings);
+        let outcome =
+            settings::parse(bytes, Path::new("s.toml"), &Registry::standard().catalogue(), &surroundings);
         outcome.expect_err("refused").to_string()
     };
     assert!(refused(b"\xff\xfeP\0").contains("UTF-16"));
@@ -358,8 +359,12 @@ fn files_that_are_no_settings_are_refused_with_a_reason() {
         refused(disguised.as_bytes()).contains("nested too deeply"),
         "a lone CR ends a comment for the parser"
     );
-    let marked =
-        settings::parse(b"\xef\xbb\xbfSTRICT = true", Path::new("s"), &Registry::standard().catalogue(), &surroundings);
+    let marked = settings::parse(
+        b"\xef\xbb\xbfSTRICT = true",
+        Path::new("s"),
+        &Registry::standard().catalogue(),
+        &surroundings,
+    );
     assert!(marked.expect("a byte-order mark is harmless").settings.strict);
     let windows =
         parse_text("STRICT = true\r\nPROJECT_NAM = \"x\"\r\n").expect_err("a misspelt key").to_string();
@@ -453,10 +458,12 @@ fn a_missing_file_says_which_places_were_tried() {
     let error =
         settings::find_among(None, Some(named.into()), &usual).expect_err("it is not there").to_string();
     assert!(error.contains("named by $RAPIDSMS_SETTINGS"), "{error}");
-    let error = settings::load(folder.path(), &Registry::standard().catalogue()).expect_err("a folder").to_string();
-    assert!(error.contains("must be a file, and this is a folder"), "{error}");
     let error =
-        settings::load(&folder.path().join("gone"), &Registry::standard().catalogue()).expect_err("gone").to_string();
+        settings::load(folder.path(), &Registry::standard().catalogue()).expect_err("a folder").to_string();
+    assert!(error.contains("must be a file, and this is a folder"), "{error}");
+    let error = settings::load(&folder.path().join("gone"), &Registry::standard().catalogue())
+        .expect_err("gone")
+        .to_string();
     assert!(error.contains("cannot be read"), "{error}");
 }
 
@@ -497,7 +504,8 @@ fn pieces() -> impl Strategy<Value = String> {
 
 fn never_panics(bytes: &[u8]) {
     let surroundings = Surroundings { variable: &variable, readable_by_others: true };
-    match settings::parse(bytes, Path::new("settings.toml"), &Registry::standard().catalogue(), &surroundings) {
+    match settings::parse(bytes, Path::new("settings.toml"), &Registry::standard().catalogue(), &surroundings)
+    {
         Ok(loaded) => assert!(!loaded.warnings.iter().any(Fault::is_error) && !describe(&loaded).is_empty()),
         Err(error) => assert!(error.errors() > 0 && !error.to_string().is_empty(), "{error}"),
     }

@@ -1,0 +1,201 @@
+//! From decision to disk: what was decided is kept until a commit holds it, and written again when the commit fails.
+
+use super::delivery::Desk;
+use super::{CURE, Refusal, Refused, Router};
+use crate::message::{Connection, Draft, MessageId, Outgoing, State};
+use crate::store::{ContactChange, Ending, NewOutgoing, Settlement, StoreError};
+use crate::time::Timestamp;
+use std::collections::HashSet;
+use std::time::Duration;
+
+/// A decision, complete in itself, so that it can be written twice.
+pub(super) enum Change {
+    Finish {
+        id: MessageId,
+        connection: Connection,
+        ending: Ending,
+        contact: Vec<ContactChange>,
+        drafts: Vec<Decided>,
+        at: Timestamp,
+    },
+    Settle {
+        id: MessageId,
+        settlement: Settlement,
+        at: Timestamp,
+    },
+    Shift(Duration),
+}
+
+/// A draft after the rules and the apps had their say.
+pub(super) struct Decided {
+    pub(super) id: MessageId,
+    pub(super) draft: Draft,
+    pub(super) state: State,
+    pub(super) reason: Option<String>,
+    pub(super) actor: String,
+    pub(super) expires_at: Timestamp,
+    pub(super) at: Timestamp,
+}
+
+impl Decided {
+    pub(super) fn row(&self) -> NewOutgoing<'_> {
+        NewOutgoing {
+            id: self.id,
+            connection: &self.draft.connection,
+            text: &self.draft.text,
+            in_response_to: self.draft.in_response_to,
+            state: self.state,
+            reason: self.reason.as_deref(),
+            priority: self.draft.priority,
+            not_before: self.draft.not_before,
+            expires_at: self.expires_at,
+            origin: self.draft.origin,
+            actor: &self.actor,
+            at: self.at,
+        }
+    }
+}
+
+impl Router {
+    /// Makes everything since the last commit durable and gives out the messages to send, in order. On an error nothing of it may be
+    /// acknowledged; what the apps and backends decided is kept and written again.
+    pub fn commit(&mut self, now: Timestamp) -> Result<Vec<Outgoing>, StoreError> {
+        let committed = self.store.commit();
+        // The store has looked closer at what it tells than the call that failed first could.
+        let doomed = self.doomed.take().map_or(Ok(()), Err);
+        match committed.and(doomed) {
+            Ok(()) => {
+                if !self.recover {
+                    // While the store has to be asked again, what was decided since is not written yet.
+                    self.outcomes.clear();
+                }
+                self.ready.append(&mut self.claimed);
+                Ok(std::mem::take(&mut self.taken))
+            }
+            Err(error) => {
+                self.claimed.clear();
+                for outgoing in self.taken.drain(..) {
+                    self.flights.remove(&outgoing.id);
+                    if let Some(desk) = self.desks.get_mut(&outgoing.connection.backend) {
+                        desk.in_flight = desk.in_flight.saturating_sub(1);
+                    }
+                }
+                if self.trouble.as_ref() != Some(&error) {
+                    log::error!("nothing is accepted until this is cured: {error}");
+                }
+                self.counters.failed_commits += 1;
+                self.trouble = Some(error.clone());
+                self.recover = true;
+                self.cure_at = now + CURE;
+                Err(error)
+            }
+        }
+    }
+
+    /// Dooms the transaction when the store failed.
+    pub(super) fn written<T>(&mut self, result: Result<T, StoreError>) -> Result<T, Refused> {
+        result.map_err(|error| {
+            let refused = Refused::new(Refusal::Store, error.to_string());
+            self.doomed.get_or_insert(error);
+            refused
+        })
+    }
+
+    /// After a start and after a failed commit: brings store and memory together, writes what was decided, and looks whether the trouble is over.
+    pub(super) fn healed(&mut self, now: Timestamp) -> bool {
+        if !self.recover && self.trouble.is_none() {
+            return true;
+        }
+        if now < self.cure_at {
+            return false;
+        }
+        self.cure_at = now + CURE;
+        if self.recover {
+            let mut in_hand: HashSet<MessageId> = self.flights.keys().copied().collect();
+            in_hand.extend(self.pending.keys());
+            in_hand.extend(self.ready.iter().map(|unfinished| unfinished.id));
+            in_hand.extend(self.outcomes.iter().filter_map(|change| match change {
+                Change::Finish { id, .. } | Change::Settle { id, .. } => Some(*id),
+                Change::Shift(_) => None,
+            }));
+            let stranded = self.store.recover(&|id| in_hand.contains(&id), now);
+            let Ok(stranded) = self.written(stranded) else { return false };
+            self.recover = false;
+            let outcomes = std::mem::take(&mut self.outcomes);
+            for change in &outcomes {
+                let written = self.write(change);
+                if self.written(written).is_err() {
+                    break;
+                }
+            }
+            self.outcomes = outcomes;
+            for taken in stranded {
+                self.settle_stranded(taken, now);
+            }
+            // What an earlier process left in hand is among the decisions now; whatever is stranded from here on is our own.
+            self.started = true;
+            if self.doomed.is_some() {
+                self.recover = true;
+                return false;
+            }
+            self.unclaimed = true;
+            self.suspects = true;
+            self.desks.values_mut().for_each(Desk::look_again);
+            if self.trouble.is_none() {
+                return true;
+            }
+            // The trouble is over only when what was decided is on disk: the next step looks again.
+            self.cure_at = now;
+            return false;
+        }
+        if self.store.cured() {
+            log::info!("the store works again");
+            self.trouble = None;
+            return true;
+        }
+        false
+    }
+
+    /// Writes a decision, and keeps it until it is durable.
+    pub(super) fn record(&mut self, change: Change) {
+        if self.trouble.is_some() {
+            // To be written by the next `healed`, for this moment belongs to the cure.
+            self.recover = true;
+        } else if self.doomed.is_none() && !self.recover {
+            let written = self.write(&change);
+            let _ = self.written(written);
+        }
+        self.outcomes.push(change);
+    }
+
+    pub(super) fn write(&mut self, change: &Change) -> Result<(), StoreError> {
+        match change {
+            Change::Finish { id, connection, ending, contact, drafts, at } => {
+                // When it was finished already, in a transaction that only seemed to fail, so were its replies.
+                if self.store.finish(*id, ending, *at)? {
+                    self.unclaimed = true;
+                    for change in contact {
+                        self.store.change_contact(connection, change, *at)?;
+                    }
+                    for decided in drafts {
+                        self.store.queue(&decided.row())?;
+                        self.note_queued(decided);
+                    }
+                }
+            }
+            Change::Settle { id, settlement, at } => {
+                self.store.settle(*id, settlement, *at)?;
+            }
+            Change::Shift(step) => self.store.shift(*step)?,
+        }
+        Ok(())
+    }
+
+    pub(super) fn note_queued(&mut self, decided: &Decided) {
+        if decided.state == State::Queued
+            && let Some(desk) = self.desks.get_mut(&decided.draft.connection.backend)
+        {
+            desk.look_again();
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! The router's incoming half: what it takes, from sources and from programs, and what it refuses.
+
+use super::{KEY_TIME, Refusal, Refused, Router, policy};
+use crate::message::{
+    Connection, Direction, Draft, IDENTITY_LIMIT, Incoming, MessageId, Origin, State, TEXT_LIMIT,
+};
+use crate::store::{NewIncoming, Remembered};
+use crate::time::Timestamp;
+
+impl Router {
+    /// Takes one message from a source. It is safe, and may be acknowledged, after the next successful [`commit`](Router::commit).
+    pub fn accept(&mut self, incoming: &Incoming, now: Timestamp) -> Result<MessageId, Refused> {
+        self.may_write(now)?;
+        check_connection(&incoming.connection)?;
+        check_text(&incoming.text)?;
+        let Some(desk) = self.desks.get(&incoming.connection.backend) else {
+            return Err(policy::unknown_backend(&incoming.connection.backend));
+        };
+        if self.store.waiting(Direction::In) >= self.policy.max_waiting {
+            return Err(Refused::new(
+                Refusal::Busy,
+                format!("{} messages wait to be handled already; try again later", self.policy.max_waiting),
+            ));
+        }
+        let origin = if desk.policy.tester { Origin::Test } else { Origin::Real };
+        let scope = format!("in {}", incoming.connection.backend);
+        let mut duplicate_of = None;
+        if let Some(key) = &incoming.redelivery_key {
+            let known = self.store.recall(&scope, key);
+            duplicate_of = self.written(known)?.filter(|known| now.since(known.at) < KEY_TIME);
+        }
+        let id = self.ids.next(now);
+        if let (Some(key), None) = (&incoming.redelivery_key, &duplicate_of) {
+            let remembered =
+                self.store.remember(&scope, key, &Remembered { id, digest: Vec::new(), at: now });
+            self.written(remembered)?;
+        }
+        let state = match (&duplicate_of, &incoming.undecodable) {
+            (Some(_), _) => State::Duplicate,
+            (None, Some(_)) => State::Quarantined,
+            (None, None) => State::Received,
+        };
+        let row = NewIncoming {
+            id,
+            incoming,
+            state,
+            reason: incoming.undecodable.as_deref(),
+            duplicate_of: duplicate_of.map(|known| known.id),
+            origin,
+            at: now,
+        };
+        let stored = self.store.accept(&row);
+        self.written(stored)?;
+        self.counters.accepted += 1;
+        match state {
+            State::Received => self.unclaimed = true,
+            State::Duplicate => self.counters.duplicates += 1,
+            _ => self.counters.quarantined += 1,
+        }
+        Ok(id)
+    }
+
+    /// Takes one message to be sent that answers nothing, from `actor` (`api`, `cli`). The same idempotency key with the same
+    /// digest gives the same id again and stores nothing. Safe after the next successful `commit`.
+    pub fn submit(
+        &mut self,
+        mut draft: Draft,
+        actor: &str,
+        idempotency: Option<(&str, &[u8])>,
+        now: Timestamp,
+    ) -> Result<MessageId, Refused> {
+        self.may_write(now)?;
+        check_connection(&draft.connection)?;
+        check_text(&draft.text)?;
+        let Some(desk) = self.desks.get(&draft.connection.backend) else {
+            return Err(policy::unknown_backend(&draft.connection.backend));
+        };
+        if desk.policy.tester {
+            draft.origin = Origin::Test;
+        }
+        if self.store.waiting(Direction::Out) >= self.policy.max_queued {
+            return Err(Refused::new(
+                Refusal::Busy,
+                format!("{} messages wait to be sent already; try again later", self.policy.max_queued),
+            ));
+        }
+        if let Some((key, digest)) = idempotency {
+            let known = self.store.recall("submit", key);
+            if let Some(known) = self.written(known)?.filter(|known| now.since(known.at) < KEY_TIME) {
+                return if known.digest == digest {
+                    Ok(known.id)
+                } else {
+                    Err(Refused::new(
+                        Refusal::Conflict,
+                        "this idempotency key was used for another message; use a new key for a new message",
+                    ))
+                };
+            }
+        }
+        let decided = self.decide(actor.to_string(), draft, now);
+        let id = decided.id;
+        let stored = self.store.queue(&decided.row());
+        self.written(stored)?;
+        self.note_queued(&decided);
+        if let Some((key, digest)) = idempotency {
+            let what = Remembered { id, digest: digest.to_vec(), at: now };
+            let remembered = self.store.remember("submit", key, &what);
+            self.written(remembered)?;
+        }
+        Ok(id)
+    }
+
+    pub(super) fn may_write(&mut self, now: Timestamp) -> Result<(), Refused> {
+        if self.stopping {
+            return Err(Refused::new(Refusal::Stopping, "the router is stopping"));
+        }
+        if !self.started && self.trouble.is_none() && self.doomed.is_none() {
+            // The first message may come before the first step.
+            self.healed(now);
+        }
+        match self.doomed.as_ref().or(self.trouble.as_ref()) {
+            Some(trouble) => Err(Refused::new(Refusal::Store, trouble.to_string())),
+            None => Ok(()),
+        }
+    }
+}
+
+pub(super) fn check_connection(connection: &Connection) -> Result<(), Refused> {
+    let identity = &connection.identity;
+    let wrong = |reason: String| Err(Refused::new(Refusal::Invalid, reason));
+    if identity.is_empty() {
+        return wrong("the identity is empty; give the sender's number or address".into());
+    }
+    if identity.len() > IDENTITY_LIMIT * 4 || identity.chars().count() > IDENTITY_LIMIT {
+        return wrong(format!(
+            "the identity has {} octets; at most {IDENTITY_LIMIT} characters are possible",
+            identity.len()
+        ));
+    }
+    if identity.chars().any(char::is_control) {
+        return wrong("the identity holds a control character".into());
+    }
+    Ok(())
+}
+
+pub(super) fn check_text(text: &str) -> Result<(), Refused> {
+    if text.len() <= TEXT_LIMIT {
+        return Ok(());
+    }
+    Err(Refused::new(
+        Refusal::TooLong,
+        format!("the text has {} octets; at most {TEXT_LIMIT} are possible", text.len()),
+    ))
+}
