@@ -90,7 +90,7 @@ fn talk(daemon: &Daemon) -> usize {
             .map(|person| {
                 scope.spawn(move || {
                     let mut taken = 0;
-                    for number in 0..14 {
+                    for number in 0..36 {
                         let text = format!("echo {person}-{number} {}", "and so on ".repeat(100));
                         // `page` is answered with the message's id.
                         let fields =
