@@ -553,10 +553,16 @@ pub fn demand_after(
 /// The command under strace with these arguments, as a child that can be waited for and killed as without. Signalling the tracer
 /// ([`heal`]) ends what it does to the process, which goes on.
 pub fn under_strace<A: AsRef<OsStr>>(command: &Command, arguments: &[A]) -> Command {
+    traced_to(Path::new("/dev/null"), command, arguments)
+}
+
+/// The same, with the trace in a file. It is whole when the daemon's log has ended.
+pub fn traced_to<A: AsRef<OsStr>>(trace: &Path, command: &Command, arguments: &[A]) -> Command {
     require_strace();
     let mut traced = Command::new("strace");
     traced
-        .args(["-D", "-f", "-qq", "-I2", "-o", "/dev/null"])
+        .args(["-D", "-f", "-qq", "-I2", "-o"])
+        .arg(trace)
         .args(arguments)
         .arg("--")
         .arg(command.get_program());
