@@ -19,4 +19,5 @@ mod store_model;
 mod store_plans;
 mod store_speed;
 mod store_trouble;
+mod systemd;
 mod testscript;
