@@ -33,7 +33,7 @@ pub const ENGINE: Engine = Engine {
 };
 
 /// The daemon throws away what a person has seen; a test wants the latest.
-const KEPT: usize = 1_000;
+const KEPT: usize = 100;
 
 /// The bucket.
 #[derive(Clone, Default)]
@@ -49,7 +49,7 @@ fn build(_settings: &BackendSettings) -> Result<Box<dyn Backend>, BackendError> 
 }
 
 impl Bucket {
-    /// What was sent, oldest first; the last thousand at most.
+    /// What was sent, oldest first; the last hundred at most.
     pub fn sent(&self) -> Vec<Outgoing> {
         self.sent.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }

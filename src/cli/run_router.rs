@@ -1,8 +1,8 @@
 //! `rapidsms run_router`: the router in the foreground.
 
-use super::print::say;
 use super::{Ended, Exit, Failure, Place};
 use crate::settings::Settings;
+use crate::shell::journal::Journal;
 use crate::shell::{self, Daemon, Ending, StartError};
 use std::io::IsTerminal;
 use std::os::unix::process::CommandExt;
@@ -10,13 +10,18 @@ use std::os::unix::process::CommandExt;
 /// Runs until a signal ends it.
 pub(super) fn run(place: &Place) -> Ended {
     let (file, loaded) = place.load().map_err(|error| nothing_started(error.into()))?;
-    start_log(&loaded.settings);
+    let journal = Journal::start(std::io::stderr())
+        .map_err(|error| nothing_started(Failure::failed(format!("no thread can be had: {error}"))))?;
+    start_log(&loaded.settings, &journal);
     for warning in &loaded.warnings {
-        say(format_args!("{warning}\n"));
+        journal.say(&format!("{warning}\n"));
     }
     // Whatever this process creates is for its own user only.
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
-    match shell::run(loaded.settings, place.registry.clone(), &file, greet) {
+    let greet = |daemon: &Daemon| greet(daemon, &journal);
+    let ended = shell::run(loaded.settings, place.registry.clone(), &file, &journal, greet);
+    journal.flush();
+    match ended {
         Ok(Ending::Stopped) => Ok(Exit::Ok),
         Ok(Ending::Restart) => Ok(begin_again()),
         Err(StartError::Settings(error)) => Err(nothing_started(error.into())),
@@ -30,19 +35,27 @@ fn nothing_started(failure: Failure) -> Failure {
 }
 
 /// The log goes to standard error. Under systemd the journal has the time already.
-fn start_log(settings: &Settings) {
+fn start_log(settings: &Settings, journal: &Journal) {
+    let colours = if std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none() {
+        env_logger::WriteStyle::Always
+    } else {
+        env_logger::WriteStyle::Never
+    };
     let mut logger = env_logger::Builder::new();
+    logger.target(env_logger::Target::Pipe(Box::new(journal.clone()))).write_style(colours);
     logger.filter_level(settings.log_level).parse_default_env();
     if std::env::var_os("JOURNAL_STREAM").is_some() {
         logger.format_timestamp(None);
     } else {
         logger.format_timestamp_millis();
     }
+    // A panic is told by the log as well: the usual hook writes to standard error itself, and waits for its reader.
+    std::panic::set_hook(Box::new(|panic| log::error!("{panic}")));
     // A second start within one process (an embedding program) keeps the first log.
     let _ = logger.try_init();
 }
 
-fn greet(daemon: &Daemon) {
+fn greet(daemon: &Daemon, journal: &Journal) {
     let backends = daemon.board().lock().backends.len();
     for address in daemon.addresses() {
         log::info!("listening on http://{address}");
@@ -54,11 +67,11 @@ fn greet(daemon: &Daemon) {
                 std::net::SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
             });
         }
-        say(format_args!("Message Tester: http://{address}/httptester/"));
+        journal.say(&format!("Message Tester: http://{address}/httptester/"));
     }
     let plural = if backends == 1 { "" } else { "s" };
     let how = if std::io::stderr().is_terminal() { "; Ctrl-C stops it" } else { "" };
-    say(format_args!("The router runs with {backends} backend{plural}{how}."));
+    journal.say(&format!("The router runs with {backends} backend{plural}{how}."));
 }
 
 /// Replaces this process by a fresh one with the same arguments: whatever is stuck in it is gone.

@@ -8,9 +8,11 @@
 //! | `page/N` | pages and the reading API, each with a reader of its own on the store |
 //! | `check` | after an unclean stop: reads the whole store once, then ends |
 //! | `signals` | turns signals into events |
+//! | `log` | writes the log, so that a reader who stops reading stops nobody else ([`journal`]) |
 
 pub mod core;
 
+pub mod journal;
 mod signals;
 mod supervisor;
 
@@ -28,6 +30,7 @@ use crate::web::door::{Door, DoorHandle, Limits};
 use crate::web::pages;
 use crate::web::site::{Access, Read, Site};
 use crossbeam_channel::Sender;
+use journal::Journal;
 use std::fmt;
 use std::fs::File;
 use std::io;
@@ -293,11 +296,12 @@ pub(crate) fn seed() -> u64 {
 }
 
 /// Starts the daemon and runs it until a signal ends it: what `rapidsms run_router` does once its settings are read.
-/// `told` is called when messages are accepted. Returns how it ended.
+/// `told` is called when messages are accepted; a second signal waits for `journal` to say its last words. Returns how it ended.
 pub fn run(
     settings: Settings,
     registry: Registry,
     file: &Path,
+    journal: &Journal,
     told: impl FnOnce(&Daemon),
 ) -> Result<Ending, StartError> {
     // Signals are caught before anything is open, so that none ends the process in between.
@@ -306,9 +310,11 @@ pub fn run(
     told(&daemon);
     let stop = signals.handle();
     let mouth = daemon.mouth.clone();
-    let file = file.to_path_buf();
-    let thread =
-        spawn("signals".into(), move || signals::serve(signals, &mouth, &registry, &settings, &file))?;
+    let thread = {
+        let (file, journal) = (file.to_path_buf(), journal.clone());
+        let serve = move || signals::serve(signals, &mouth, &registry, &settings, &file, &journal);
+        spawn("signals".into(), serve)?
+    };
     let ending = daemon.wait();
     stop.close();
     let _ = thread.join();

@@ -1,5 +1,6 @@
 //! Signals: SIGTERM and SIGINT stop cleanly, a second one stops at once; SIGHUP reads the settings again.
 
+use super::journal::Journal;
 use crate::hub::event::{Event, Mouth};
 use crate::registry::Registry;
 use crate::settings::{self, Settings};
@@ -20,12 +21,13 @@ pub(super) fn serve(
     registry: &Registry,
     started_with: &Settings,
     file: &Path,
+    journal: &Journal,
 ) {
     let mut stopping = false;
     for signal in signals.forever() {
         match signal {
             SIGHUP => reload(mouth, registry, started_with, file),
-            _ if stopping => end_at_once(signal),
+            _ if stopping => end_at_once(signal, journal),
             _ => {
                 stopping = true;
                 mouth.say(Event::Stop);
@@ -59,7 +61,8 @@ fn reload(mouth: &Mouth, registry: &Registry, started_with: &Settings, file: &Pa
 
 /// The second signal: whoever sends it does not want to wait. Nothing that was acknowledged is lost, as after a power cut.
 #[allow(clippy::disallowed_methods)] // This is the one place that ends the process without ado.
-fn end_at_once(signal: i32) {
+fn end_at_once(signal: i32, journal: &Journal) {
     log::warn!("stopped at once by a second signal");
+    journal.flush();
     std::process::exit(128 + signal);
 }

@@ -33,7 +33,11 @@ fn systemd_is_told_of_each_step_and_fed_while_there_is_progress() {
 
     assert_eq!(told(&socket), "READY=1");
     assert_eq!(next(&socket), "WATCHDOG=1");
-    assert_eq!(next(&socket), "WATCHDOG=1", "an idle router makes progress too: it looks whether there is work");
+    assert_eq!(
+        next(&socket),
+        "WATCHDOG=1",
+        "an idle router makes progress too: it looks whether there is work"
+    );
     daemon.signal(Signal::HUP);
     assert!(told(&socket).starts_with("RELOADING=1"));
     assert_eq!(told(&socket), "READY=1");
