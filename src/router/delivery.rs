@@ -4,7 +4,7 @@ use super::durable::Change;
 use super::{BackendPolicy, Refused, Router, policy};
 use crate::message::{About, MessageId, Name, Receipt, Report, SendFailure, State, Verdict};
 use crate::retry::{self, Decision};
-use crate::store::{Settlement, Taken};
+use crate::store::{Query, Settlement, Taken};
 use crate::time::Timestamp;
 use std::time::Duration;
 
@@ -85,6 +85,34 @@ impl Router {
         if let Some(desk) = self.desks.get_mut(name) {
             desk.up = false;
             desk.parked = Some(why.to_string());
+        }
+    }
+
+    /// Queues what was held while the backend was parked; for a backend that is up after all (a build that has its engine, a mended setting).
+    /// What a person held stays held.
+    pub fn release_parked(&mut self, name: &str, now: Timestamp) {
+        const AT_ONCE: usize = 1_000;
+        let query = Query {
+            backend: Some(name.to_string()),
+            state: Some(State::Held),
+            ascending: true,
+            limit: AT_ONCE,
+            ..Query::default()
+        };
+        let held = match self.store.reader().and_then(|mut reader| reader.messages(&query)) {
+            Ok(page) => page.messages,
+            Err(error) => return log::warn!("what is held for backend {name} stays held: {error}"),
+        };
+        let parked = parked_because(name, "");
+        for row in held {
+            if row.reason.is_some_and(|reason| reason.starts_with(&parked)) {
+                let settlement = Settlement { due: Some(now), ..Settlement::new(State::Queued, "router") }
+                    .because("the backend is parked no more");
+                self.record(Change::Settle { id: row.id, settlement, at: now });
+            }
+        }
+        if let Some(desk) = self.desks.get_mut(name) {
+            desk.look_again();
         }
     }
 
@@ -257,6 +285,11 @@ impl Router {
         };
         self.record(Change::Settle { id, settlement, at: now });
     }
+}
+
+/// The reason of messages that are held because their backend is parked.
+pub(super) fn parked_because(name: &str, why: &str) -> String {
+    format!("backend {name} is parked: {why}")
 }
 
 fn with_receipt(settlement: Settlement, receipt: Receipt) -> Settlement {

@@ -1,6 +1,6 @@
 //! What the apps make of a message: claiming it, running the phases, waiting for late answers, and the rules for what leaves.
 
-use super::delivery::Desk;
+use super::delivery::{Desk, parked_because};
 use super::durable::{Change, Decided};
 use super::intake::{check_connection, check_text};
 use super::{Router, policy};
@@ -157,7 +157,7 @@ impl Router {
                     self.counters.loops += 1;
                     (State::Cancelled, Some(why))
                 } else if let Some(parked) = &desk.parked {
-                    (State::Held, Some(format!("backend {} is parked: {parked}", draft.connection.backend)))
+                    (State::Held, Some(parked_because(&draft.connection.backend, parked)))
                 } else {
                     (State::Queued, None)
                 }

@@ -327,6 +327,7 @@ impl Core {
         let (state, sentence) = match news {
             LineNews::Up(sentence) => {
                 self.router.backend_up(name);
+                self.router.release_parked(name, now);
                 log::info!("backend {name} is up: {sentence}");
                 (Some(BackendState::Up), sentence)
             }

@@ -20,6 +20,7 @@ mod failing;
 mod intake;
 mod later;
 mod model;
+mod parked;
 mod restart;
 mod sending;
 mod stage;
