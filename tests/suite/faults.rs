@@ -279,7 +279,6 @@ fn a_second_router_on_the_same_store_is_refused() {
 
 /// The router looks once a minute, so this takes one.
 #[test]
-#[ignore = "takes a minute"]
 fn a_store_that_is_moved_away_is_missed() {
     let daemon = start_rig(folder(SETTINGS));
     let mut acknowledged = Acknowledged::new();

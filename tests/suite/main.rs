@@ -17,7 +17,6 @@ mod settings;
 mod store;
 mod store_model;
 mod store_plans;
-mod store_speed;
 mod store_trouble;
 mod systemd;
 mod testscript;
