@@ -14,7 +14,6 @@ use crate::router::{Refusal, Refused};
 use crossbeam_channel::{Sender, TrySendError};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
-use std::net::SocketAddr;
 
 /// A request that has to read the store, with everything that its answer needs.
 pub struct Read {
@@ -103,7 +102,7 @@ impl Serve for Site {
 
 impl Site {
     fn admit(&self, request: &Request) -> Result<(), Response> {
-        if is_local(request) {
+        if request.is_local() {
             return Ok(());
         }
         match &self.access.token {
@@ -175,7 +174,7 @@ impl Site {
                 Err(refused) => refusal(&refused),
             });
         });
-        let actor = if is_local(request) { "cli" } else { "api" };
+        let actor = if request.is_local() { "cli" } else { "api" };
         self.say(Event::Submit { draft, actor, key, told });
     }
 
@@ -207,7 +206,7 @@ impl Site {
                 Err(refused) => refusal(&refused),
             });
         });
-        let actor = if is_local(request) { "person at the command line" } else { "api" };
+        let actor = if request.is_local() { "person at the command line" } else { "api" };
         self.say(Event::Decide { id, state, actor: actor.to_string(), told });
     }
 
@@ -221,11 +220,6 @@ impl Site {
             }
         }
     }
-}
-
-/// Whether the request came by the daemon's own Unix socket, which only its user can open.
-pub fn is_local(request: &Request) -> bool {
-    request.is_local()
 }
 
 /// The answer to something that the router did not take.
@@ -256,9 +250,4 @@ pub(crate) fn digest(pieces: &[&str]) -> Vec<u8> {
         hash.update(piece.as_bytes());
     }
     hash.finalize().to_vec()
-}
-
-/// Whether strangers could reach a listener on this address.
-pub fn is_public(address: &SocketAddr) -> bool {
-    !guard::is_loopback(address)
 }
