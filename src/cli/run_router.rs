@@ -4,7 +4,7 @@ use super::{Ended, Exit, Failure, Place};
 use crate::settings::Settings;
 use crate::shell::journal::Journal;
 use crate::shell::{self, Daemon, Ending, StartError};
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::os::unix::process::CommandExt;
 
 /// Runs until a signal ends it.
@@ -57,6 +57,7 @@ fn start_log(settings: &Settings, journal: &Journal) {
 
 fn greet(daemon: &Daemon, journal: &Journal) {
     let backends = daemon.board().lock().backends.len();
+    let for_a_program = !std::io::stdout().is_terminal() && std::env::var_os("JOURNAL_STREAM").is_none();
     for address in daemon.addresses() {
         log::info!("listening on http://{address}");
         let mut address = *address;
@@ -67,7 +68,12 @@ fn greet(daemon: &Daemon, journal: &Journal) {
                 std::net::SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
             });
         }
-        journal.say(&format!("Message Tester: http://{address}/httptester/"));
+        let line = format!("Message Tester: http://{address}/httptester/");
+        journal.say(&line);
+        if for_a_program {
+            // Whoever reads standard output only wants to know it, too; and may have gone away.
+            let _ = writeln!(std::io::stdout(), "{line}");
+        }
     }
     let plural = if backends == 1 { "" } else { "s" };
     let how = if std::io::stderr().is_terminal() { "; Ctrl-C stops it" } else { "" };

@@ -70,6 +70,9 @@ impl BackendState {
 pub struct BackendNotice {
     /// Its name.
     pub name: Name,
+    /// Its place in the settings file.
+    #[serde(skip)]
+    pub place: usize,
     /// Its engine.
     pub engine: &'static str,
     /// Whether it is a tester.
@@ -114,6 +117,13 @@ impl Board {
 }
 
 impl Notices {
+    /// The backends in the order of the settings file.
+    pub fn in_order(&self) -> Vec<BackendNotice> {
+        let mut notices: Vec<BackendNotice> = self.backends.values().cloned().collect();
+        notices.sort_by_key(|notice| notice.place);
+        notices
+    }
+
     /// Changes a backend's notice.
     pub fn change(&mut self, name: &str, state: Option<BackendState>, sentence: &str, now: Timestamp) {
         if let Some(notice) = self.backends.get_mut(name) {

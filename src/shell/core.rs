@@ -102,6 +102,7 @@ impl Core {
         for backend in self.settings.backends.clone() {
             self.start_backend(backend, None, now);
         }
+        self.put_in_order();
         self.turn(now);
         let trouble = self.router.trouble().map(ToString::to_string);
         let mut board = self.board.lock();
@@ -262,6 +263,7 @@ impl Core {
         self.router.set_backend(&name, backend_policy(&settings, window));
         let mut notice = BackendNotice {
             name: name.clone(),
+            place: 0,
             engine: settings.engine,
             tester: settings.tester,
             state: BackendState::Starting,
@@ -287,6 +289,16 @@ impl Core {
                 self.running.insert(name, running);
             }
             Err(error) => self.park(&name, &format!("its thread could not be started: {error}"), now),
+        }
+    }
+
+    /// Notes the places of the backends in the settings file.
+    fn put_in_order(&self) {
+        let mut board = self.board.lock();
+        for (place, backend) in self.settings.backends.iter().enumerate() {
+            if let Some(notice) = board.backends.get_mut(backend.name.as_str()) {
+                notice.place = place;
+            }
         }
     }
 
@@ -456,6 +468,7 @@ impl Core {
                 }
             }
         }
+        self.put_in_order();
         let changes = if changes.is_empty() { "no backend changed".to_string() } else { changes.join(" ") };
         log::info!("the settings were reloaded: {changes}");
         notify(&[NotifyState::Ready]);

@@ -53,7 +53,7 @@ fn answer(
             Err(()) => Response::error(404, "there is no such message"),
         }),
         ["api", "v1", "backends"] => {
-            let backends: Vec<BackendNotice> = board.lock().backends.values().cloned().collect();
+            let backends = board.lock().in_order();
             Ok(Response::json(200, &serde_json::json!({ "backends": backends })))
         }
         _ => Ok(Response::error(404, "there is nothing here; the Message Tester is at /httptester/")),
@@ -116,7 +116,7 @@ fn overview(board: &Board, reader: &mut dyn Reader) -> Result<Response, StoreErr
     let page = reader.messages(&Query { limit: 50, ..Query::default() })?;
     let (backends, health) = {
         let notices = board.lock();
-        (notices.backends.values().cloned().collect::<Vec<_>>(), notices.health())
+        (notices.in_order(), notices.health())
     };
     Ok(html(&Overview {
         backends: &backends,
@@ -163,7 +163,7 @@ fn conversation(
     let sent = form::field(&sent, "sent").and_then(|id| id.parse::<MessageId>().ok());
     // Only somebody who has just sent something waits for what comes of it.
     let unsettled = sent.is_some() && messages.iter().any(|row| row.state.is_open());
-    let testers = board.lock().backends.values().filter(|notice| notice.tester).cloned().collect::<Vec<_>>();
+    let testers: Vec<_> = board.lock().in_order().into_iter().filter(|notice| notice.tester).collect();
     Ok(html(&Conversation {
         backend,
         identity,
@@ -176,8 +176,7 @@ fn conversation(
 
 /// Picks a telephone number that nobody has and the first tester.
 fn any_tester(board: &Board) -> Response {
-    let notices = board.lock();
-    let Some(tester) = notices.backends.values().find(|notice| notice.tester) else {
+    let Some(tester) = board.lock().in_order().into_iter().find(|notice| notice.tester) else {
         return Response::error(
             404,
             "no tester is configured; add [INSTALLED_BACKENDS.message_tester] with ENGINE = \"bucket\" to the settings",
