@@ -4,7 +4,7 @@ use super::arguments::Output;
 use super::client::Client;
 use super::print::{Out, Table, columns, say};
 use super::{Ended, Exit, Failure, Place};
-use crate::settings::Settings;
+use crate::settings::{BackendSettings, Settings};
 use serde_json::{Value, json};
 
 /// Lists the backends.
@@ -46,7 +46,7 @@ pub(super) fn running(settings: &Settings) -> Result<Option<Vec<Value>>, Failure
 
 /// The same of a router that does not run, in the same order.
 pub(super) fn stopped(settings: &Settings) -> Vec<Value> {
-    let each = settings.backends.iter().map(|backend| {
+    let stopped = |backend: &BackendSettings| {
         let sentence = if backend.built {
             "the router is not running".to_string()
         } else {
@@ -59,8 +59,6 @@ pub(super) fn stopped(settings: &Settings) -> Vec<Value> {
             "state": "not running",
             "sentence": sentence,
         })
-    });
-    let mut backends: Vec<Value> = each.collect();
-    backends.sort_by_cached_key(|backend| backend["name"].to_string());
-    backends
+    };
+    settings.backends.iter().map(stopped).collect()
 }

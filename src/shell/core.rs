@@ -180,6 +180,9 @@ impl Core {
         board.progress_at = now;
         board.counters = self.router.counters();
         board.pending = self.router.pending();
+        for (name, notice) in &mut board.backends {
+            notice.in_flight = self.router.in_flight(name);
+        }
         (board.waiting_in, board.waiting_out) = (waiting_in, waiting_out);
         if board.trouble != trouble {
             board.trouble = trouble;
