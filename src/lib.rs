@@ -14,6 +14,8 @@ pub mod retry;
 
 pub mod guard;
 
+pub mod pdu;
+
 pub mod router;
 
 pub mod settings;
