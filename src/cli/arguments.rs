@@ -313,19 +313,19 @@ pub(super) struct Pdu {
 pub(super) enum PduCommand {
     /// Show what is in PDUs, as one JSON object each
     #[command(after_help = "\
-One PDU per argument, or per line of standard input; blanks between octets do not matter. What cannot be
-decoded becomes an object with an error, and makes the exit code 1. Times are those of the network.
-Without --direction a PDU is taken for a message (deliver, submit, status_report), not for a report on one.
+One PDU per argument, or per line of standard input; blanks between octets do not matter. What
+cannot be decoded becomes an object with an error, and makes the exit code 1. Without --direction
+a PDU is taken for a deliver, a submit or a status report, not for a report on one of these.
 
 Examples:
   rapidsms pdu decode 07911326040000F0040B911346610089F60000208062917314080CC8F71D14969741F977FD07
-  rapidsms pdu decode --direction mo --smsc no 01000B915155100000F100000568656C6C6F | jq -r .destination
+  rapidsms pdu decode --smsc no 01000B915155100000F1000005C8329BFD06 | jq -r .destination
   rapidsms pdu encode --to +15550100001 'Hello' | rapidsms pdu decode")]
     Decode(PduDecode),
     /// Print the SUBMIT PDUs that would send a text
     #[command(after_help = "\
-One PDU per line, as AT+CMGS takes it: the service center first (00 for the one on the SIM). The rest,
-how many parts and why, is told on standard error, or by --json.
+One PDU per line, as AT+CMGS takes it: the service center first (00 for the one on the SIM). How
+many parts there are, and why, is told on standard error, or by --json.
 
 Examples:
   rapidsms pdu encode --to +15550100001 'Hello'

@@ -91,7 +91,7 @@ fn described(decoded: &Decoded) -> Map<String, Value> {
         Pdu::Submit(_) => "submit",
         Pdu::SubmitReport(_) => "submit_report",
         Pdu::StatusReport(_) => "status_report",
-        Pdu::Command(_) => "command",
+        Pdu::CenterCommand(_) => "command",
     };
     put("type", json!(kind));
     put("service_center", decoded.service_center.as_ref().map_or(Value::Null, address));
@@ -132,7 +132,7 @@ fn described(decoded: &Decoded) -> Map<String, Value> {
             put("failure_text", json!(report.failure.map(failure_sentence)));
             put("service_center_time", time(report.service_center_time));
         }
-        Pdu::Command(command) => {
+        Pdu::CenterCommand(command) => {
             put("destination", address(&command.destination));
             put("message_reference", json!(command.message_reference));
             put("protocol", json!(command.protocol));

@@ -10,9 +10,9 @@ const REPORT_REQUEST: u8 = 0x20;
 /// The most octets of its data: what TP-CDL may say of a TPDU.
 const MOST_OCTETS: usize = 156;
 
-/// What the service center shall do.
+/// What the service center shall do: SMS-COMMAND, which has nothing to do with the commands that a modem takes.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Command {
+pub struct CenterCommand {
     /// A status report is wanted.
     pub report_request: bool,
     /// Its data begin with a header.
@@ -31,8 +31,8 @@ pub struct Command {
     pub data: Vec<u8>,
 }
 
-impl Command {
-    pub(super) fn read(first: u8, reader: &mut Reader<'_>) -> Result<Command, DecodeError> {
+impl CenterCommand {
+    pub(super) fn read(first: u8, reader: &mut Reader<'_>) -> Result<CenterCommand, DecodeError> {
         let message_reference = reader.octet("the message reference")?;
         let protocol = reader.octet("the protocol identifier")?;
         let kind = reader.octet("the command type")?;
@@ -43,7 +43,7 @@ impl Command {
         if data.len() < promised {
             reader.remark(Remark::Cut { promised, present: data.len() });
         }
-        Ok(Command {
+        Ok(CenterCommand {
             report_request: first & REPORT_REQUEST != 0,
             has_header: first & HEADER != 0,
             message_reference,

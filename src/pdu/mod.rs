@@ -14,7 +14,7 @@
 //! | `timestamp`, `validity` | times of the network; how long to try | 23.040 9.2.3.11, 9.2.3.12 |
 //! | `udh`, `user_data` | the header within the text, the text | 23.040 9.2.3.16, 9.2.3.24 |
 //! | `deliver`, `submit`, `status_report`, `report`, `command` | one kind of message each | 23.040 9.2.2 |
-//! | `status` | what a status report reports | 23.040 9.2.3.15, 9.2.3.22 |
+//! | `status` | what a status report reports | 23.040 9.2.3.15 |
 //! | `concat`, `split` | parts to a text, a text to parts | 23.040 9.2.3.24.1 |
 //!
 //! ```
@@ -48,7 +48,7 @@ pub mod user_data;
 pub mod validity;
 
 pub use address::Address;
-pub use command::Command;
+pub use command::CenterCommand;
 pub use concat::{Assembly, Concat};
 pub use data_coding::{Alphabet, DataCoding};
 pub use deliver::Deliver;
@@ -101,7 +101,7 @@ pub enum Pdu {
     /// What became of a submitted message.
     StatusReport(StatusReport),
     /// What the service center shall do with a submitted message.
-    Command(Command),
+    CenterCommand(CenterCommand),
 }
 
 /// What came out of a PDU.
@@ -155,7 +155,7 @@ impl Pdu {
             Pdu::Submit(submit) => submit.encode(),
             Pdu::SubmitReport(report) => report.encode(),
             Pdu::StatusReport(report) => report.encode(),
-            Pdu::Command(command) => command.encode(),
+            Pdu::CenterCommand(command) => command.encode(),
         }
     }
 
@@ -167,21 +167,25 @@ impl Pdu {
             Pdu::StatusReport(report) => report.parameters.user_data.as_ref(),
             Pdu::DeliverReport(report) => report.parameters.user_data.as_ref(),
             Pdu::SubmitReport(report) => report.parameters.user_data.as_ref(),
-            Pdu::Command(_) => None,
+            Pdu::CenterCommand(_) => None,
         }
     }
 }
 
-/// Both readings are tried, and the one with less to complain about is right. A modem's commands have the prefix, so it wins a draw.
+/// Both readings are tried, and the one with less to complain about is right. A modem's commands have the prefix, so it wins a draw. When
+/// only the unlikely reading is possible at all, and doubtful, it is more probable that the likely one was cut.
 fn detect(octets: &[u8], side: Option<Side>) -> Result<Decoded, DecodeError> {
+    const TOO_DOUBTFUL: u32 = 3;
     let with = decode_as(octets, side, true);
     let without = decode_as(octets, side, false);
+    let prefixed = looks_like_a_prefix(octets);
     match (with, without) {
         (Ok(with), Ok(without)) => Ok(if doubts(&without) < doubts(&with) { without } else { with }),
-        (Ok(with), Err(_)) => Ok(with),
-        (Err(_), Ok(without)) => Ok(without),
+        (Err(with), Ok(without)) if prefixed && doubts(&without) >= TOO_DOUBTFUL => Err(with),
+        (Ok(with), Err(without)) if !prefixed && doubts(&with) >= TOO_DOUBTFUL => Err(without),
+        (Ok(decoded), Err(_)) | (Err(_), Ok(decoded)) => Ok(decoded),
         // The error of the likelier reading teaches more.
-        (Err(with), Err(without)) => Err(if looks_like_a_prefix(octets) { with } else { without }),
+        (Err(with), Err(without)) => Err(if prefixed { with } else { without }),
     }
 }
 
@@ -216,7 +220,7 @@ fn decode_message(reader: &mut Reader<'_>, side: Option<Side>) -> Result<Pdu, De
         (0b00, _) => Pdu::Deliver(Deliver::read(first, reader)?),
         (0b01, Some(Side::Network)) => Pdu::SubmitReport(SubmitReport::read(first, reader)?),
         (0b01, _) => Pdu::Submit(Submit::read(first, reader)?),
-        (0b10, Some(Side::Mobile)) => Pdu::Command(Command::read(first, reader)?),
+        (0b10, Some(Side::Mobile)) => Pdu::CenterCommand(CenterCommand::read(first, reader)?),
         (0b10, _) => Pdu::StatusReport(StatusReport::read(first, reader)?),
         // Clause 9.2.3.1: a mobile takes the reserved type for a DELIVER.
         (_, Some(Side::Mobile)) => {

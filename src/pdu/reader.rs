@@ -204,7 +204,10 @@ impl<'o> Reader<'o> {
     fn ends(&self, count: usize, what: &str) -> DecodeError {
         let left = self.left();
         let wanted = if count == 1 { "1 octet".to_string() } else { format!("{count} octets") };
-        let what = format!("the PDU is cut: {what} needs {wanted} from octet {} on, and {left} are left", self.at + 1);
+        let what = format!(
+            "the PDU is cut: {what} needs {wanted} from octet {} on, and {left} are left",
+            self.at + 1
+        );
         DecodeError::new(self.at, what)
     }
 }

@@ -8,6 +8,7 @@ mod daemon;
 mod documents;
 mod door;
 mod faults;
+mod pdu;
 mod phases;
 mod power_cut;
 mod rig;
