@@ -6,6 +6,7 @@
 //! - the nouns: [`time`], [`message`];
 //! - the core, without threads, clock or I/O of its own: [`store`] (where messages are safe), [`apps`] (what answers), [`phases`] (how
 //!   apps are asked), [`retry`] and [`guard`] (pure rules), [`router`] (accept, step, commit, sent, report);
+//! - the languages of modems: [`pdu`] (SMS messages as octets);
 //! - the world around it: [`settings`], [`backends`] (lines to the world), [`registry`] (what settings may name);
 //! - the daemon: [`hub`] (what threads say to each other), [`web`], [`shell`] (threads, signals, the clock), [`cli`];
 //! - for people who write apps: [`testing`].
@@ -18,6 +19,7 @@ pub mod time;
 
 pub mod apps;
 pub mod guard;
+pub mod pdu;
 pub mod phases;
 pub mod retry;
 pub mod router;

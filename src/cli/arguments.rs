@@ -1,6 +1,7 @@
 //! What may be typed: the commands with their options, help and examples. What is meant by them is each command's own file.
 
 use crate::message::{Direction, State};
+use crate::pdu::Language;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
@@ -147,6 +148,13 @@ Examples:
   rapidsms apps try echo 'echo hello'
   rapidsms apps try all 'join Ada'          all installed apps together, in order")]
     Apps(Apps),
+
+    /// Read and write SMS PDUs, the hexadecimal octets that GSM modems speak
+    #[command(after_help = "\
+Examples:
+  rapidsms pdu decode 07911326040000F0040B911346610089F60000208062917314080CC8F71D14969741F977FD07
+  rapidsms pdu encode --to +15550100001 'Hello'")]
+    Pdu(Pdu),
 
     /// Print the version
     #[command(after_help = "Examples:\n  rapidsms version\n  rapidsms version --verbose")]
@@ -296,6 +304,88 @@ pub(super) struct Try {
 }
 
 #[derive(Args)]
+pub(super) struct Pdu {
+    #[command(subcommand)]
+    pub what: PduCommand,
+}
+
+#[derive(Subcommand)]
+pub(super) enum PduCommand {
+    /// Show what is in PDUs, as one JSON object each
+    #[command(after_help = "\
+One PDU per argument, or per line of standard input; blanks between octets do not matter. What
+cannot be decoded becomes an object with an error, and makes the exit code 1. Without --direction
+a PDU is taken for a deliver, a submit or a status report, not for a report on one of these.
+
+Examples:
+  rapidsms pdu decode 07911326040000F0040B911346610089F60000208062917314080CC8F71D14969741F977FD07
+  rapidsms pdu decode --smsc no 01000B915155100000F1000005C8329BFD06 | jq -r .destination
+  rapidsms pdu encode --to +15550100001 'Hello' | rapidsms pdu decode")]
+    Decode(PduDecode),
+    /// Print the SUBMIT PDUs that would send a text
+    #[command(after_help = "\
+One PDU per line, as AT+CMGS takes it: the service center first (00 for the one on the SIM). How
+many parts there are, and why, is told on standard error, or by --json.
+
+Examples:
+  rapidsms pdu encode --to +15550100001 'Hello'
+  rapidsms pdu encode --to +15550100001 'Günaydın' --language turkish --json
+  rapidsms pdu encode --to 1234 --class 0 --report -- '- shown at once'")]
+    Encode(PduEncode),
+}
+
+#[derive(Args)]
+pub(super) struct PduDecode {
+    /// The PDUs; lines of standard input when left out
+    #[arg(value_name = "HEX")]
+    pub pdus: Vec<String>,
+    /// mt: from the network to a mobile; mo: from a mobile to the network
+    #[arg(long, value_parser = ["mo", "mt"])]
+    pub direction: Option<String>,
+    /// Whether a service center stands before the message; found out when left out
+    #[arg(long, value_parser = ["yes", "no"])]
+    pub smsc: Option<String>,
+    /// One JSON object per line, also on a terminal
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub(super) struct PduEncode {
+    /// To whom: a number
+    #[arg(long, value_name = "NUMBER", allow_hyphen_values = true)]
+    pub to: String,
+    /// The text; - reads standard input
+    pub text: String,
+    /// The service center; that of the SIM when left out
+    #[arg(long, value_name = "NUMBER")]
+    pub smsc: Option<String>,
+    /// The message class; 0 is shown at once and not kept
+    #[arg(long, value_parser = clap::value_parser!(u8).range(0..=3))]
+    pub class: Option<u8>,
+    /// Ask for a status report
+    #[arg(long)]
+    pub report: bool,
+    /// How long the network shall try, in hours
+    #[arg(long, value_name = "HOURS", value_parser = clap::value_parser!(u64).range(1..=10584))]
+    pub validity: Option<u64>,
+    /// What ties the parts of a long text together
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub reference: u16,
+    /// References of 16 bits
+    #[arg(long)]
+    pub wide_reference: bool,
+    /// UCS-2 even where the GSM alphabet would do
+    #[arg(long, conflicts_with = "languages")]
+    pub ucs2: bool,
+    /// A national language whose tables may be used where they save parts; phones must know them
+    #[arg(long = "language", value_name = "NAME", value_parser = languages())]
+    pub languages: Vec<Language>,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Args)]
 pub(super) struct Version {
     /// Also the target, the SQLite version and the engines
     #[arg(long)]
@@ -311,6 +401,12 @@ pub(super) struct Man {
     /// Write the pages of all commands into this folder
     #[arg(long, value_name = "FOLDER", conflicts_with = "command")]
     pub folder: Option<PathBuf>,
+}
+
+fn languages() -> impl TypedValueParser<Value = Language> {
+    PossibleValuesParser::new(Language::ALL.map(Language::as_str)).try_map(|word| {
+        Language::ALL.into_iter().find(|language| language.as_str() == word).ok_or("no language")
+    })
 }
 
 fn directions() -> impl TypedValueParser<Value = Direction> {

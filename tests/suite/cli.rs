@@ -49,7 +49,8 @@ fn help_of_every_command() {
     let overview = rapidsms(place.path(), &["--help"]).exits(0).out;
     let listed = overview.split("Commands:\n").nth(1).expect("a list of commands");
     let listed = listed.lines().take_while(|line| !line.is_empty());
-    let mut commands: Vec<Vec<&str>> = vec![vec![], vec!["apps", "list"], vec!["apps", "try"]];
+    let mut commands: Vec<Vec<&str>> =
+        vec![vec![], vec!["apps", "list"], vec!["apps", "try"], vec!["pdu", "decode"], vec!["pdu", "encode"]];
     commands
         .extend(listed.filter_map(|line| line.strip_prefix("  ")?.split(' ').next().map(|name| vec![name])));
     commands.retain(|command| command != &vec![""]);
