@@ -325,7 +325,7 @@ impl Run {
             (None, false) => (State::Handled, Some("no app answered".to_string())),
         };
         let actor = match self.decided {
-            Some((app, phase)) => format!("app {} ({})", apps.name(app), phase.as_str()),
+            Some((app, phase)) => ["app ", apps.name(app), " (", phase.as_str(), ")"].concat(),
             None => "router".to_string(),
         };
         let makers = self.makers.iter().map(|&maker| apps.name(maker).to_string());

@@ -265,7 +265,7 @@ impl Router {
         result: Result<Receipt, SendFailure>,
         now: Timestamp,
     ) {
-        let actor = format!("backend {}", flight.backend);
+        let actor = ["backend ", &flight.backend].concat();
         let settlement = match result {
             Ok(receipt) => with_receipt(Settlement::new(State::Sent, actor), receipt),
             Err(failure) => {

@@ -122,7 +122,7 @@ impl Router {
         }
         let mut drafts = Vec::with_capacity(outcome.drafts.len());
         for (app, draft) in outcome.drafts {
-            drafts.push(self.decide(format!("app {app}"), draft, now));
+            drafts.push(self.decide(["app ", &app].concat(), draft, now));
         }
         self.record(Change::Finish {
             id,

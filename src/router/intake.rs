@@ -23,17 +23,17 @@ impl Router {
             ));
         }
         let origin = if desk.policy.tester { Origin::Test } else { Origin::Real };
-        let scope = format!("in {}", incoming.connection.backend);
         let mut duplicate_of = None;
+        let id = self.ids.next(now);
         if let Some(key) = &incoming.redelivery_key {
+            let scope = format!("in {}", incoming.connection.backend);
             let known = self.store.recall(&scope, key);
             duplicate_of = self.written(known)?.filter(|known| now.since(known.at) < KEY_TIME);
-        }
-        let id = self.ids.next(now);
-        if let (Some(key), None) = (&incoming.redelivery_key, &duplicate_of) {
-            let remembered =
-                self.store.remember(&scope, key, &Remembered { id, digest: Vec::new(), at: now });
-            self.written(remembered)?;
+            if duplicate_of.is_none() {
+                let what = Remembered { id, digest: Vec::new(), at: now };
+                let remembered = self.store.remember(&scope, key, &what);
+                self.written(remembered)?;
+            }
         }
         let state = match (&duplicate_of, &incoming.undecodable) {
             (Some(_), _) => State::Duplicate,
@@ -131,7 +131,7 @@ pub(super) fn check_connection(connection: &Connection) -> Result<(), Refused> {
     if identity.is_empty() {
         return wrong("the identity is empty; give the sender's number or address".into());
     }
-    if identity.len() > IDENTITY_LIMIT * 4 || identity.chars().count() > IDENTITY_LIMIT {
+    if identity.len() > IDENTITY_LIMIT && identity.chars().count() > IDENTITY_LIMIT {
         return wrong(format!(
             "the identity has {} octets; at most {IDENTITY_LIMIT} characters are possible",
             identity.len()

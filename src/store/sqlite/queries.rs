@@ -137,7 +137,7 @@ pub(super) fn overdue(connection: &Connection, now: Timestamp, limit: usize) -> 
 pub(super) fn purgeable(connection: &Connection, before: Timestamp, limit: usize) -> Result<Vec<i64>> {
     let mut statement = connection.prepare_cached(
         "SELECT key FROM messages INDEXED BY messages_by_end \
-         WHERE status IN (2, 3, 4, 5, 13, 14, 15, 16, 17) AND updated_at < ?1 ORDER BY updated_at LIMIT ?2",
+         WHERE (status BETWEEN 2 AND 5 OR status BETWEEN 13 AND 17) AND updated_at < ?1 ORDER BY updated_at LIMIT ?2",
     )?;
     let rows = statement.query_map((before.0, rows_of(limit)), |row| row.get(0))?;
     rows.collect()
