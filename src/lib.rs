@@ -18,6 +18,7 @@ pub mod time;
 
 pub mod apps;
 pub mod guard;
+pub mod modem;
 pub mod phases;
 pub mod retry;
 pub mod router;

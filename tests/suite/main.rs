@@ -9,6 +9,7 @@ mod documents;
 mod door;
 mod faults;
 mod idle;
+mod modem;
 mod phases;
 mod power_cut;
 mod rig;
