@@ -94,7 +94,9 @@ struct Waiting {
     answered: bool,
     /// A result that something may still follow, and until when.
     settling: Option<(Outcome, Duration)>,
-    /// A registration without its setting in front: unasked, or the answer of a modem that leaves it out.
+    /// A registration without its setting in front, when that was asked for: unasked, the first half of the answer, or the answer of a
+    /// modem that leaves it out. Held back until the next line, and then remembered.
+    held: Option<String>,
     either: Option<String>,
 }
 
@@ -119,6 +121,7 @@ struct Last {
 enum Place {
     Answer,
     Result,
+    Held,
     Nowhere,
 }
 
@@ -129,6 +132,8 @@ enum Meaning {
     Answer,
     Late,
     Question,
+    /// Unasked, or the answer.
+    Either,
     Unasked(Recognised),
     Plain,
 }
@@ -169,6 +174,7 @@ impl Dialogue {
             body_written: false,
             answered: false,
             settling: None,
+            held: None,
             either: None,
             command,
         });
@@ -263,6 +269,20 @@ impl Dialogue {
         let raw = whole.as_deref().unwrap_or(&line.text);
         let text = self.without_echo(clean(raw));
         let meaning = self.meaning(text, true);
+        if let Meaning::Either = meaning
+            && !(self.last.is_some() && line.endings == 1)
+        {
+            self.tell_held(out);
+            self.hold(text);
+            self.last = Some(Last { text: raw.to_string(), understood: true, place: Place::Held, torn: false });
+            return;
+        }
+        let meaning = match (meaning, answers::registration_urc(text)) {
+            (Meaning::Either, Some(registration)) => {
+                Meaning::Unasked(Recognised::Whole(Urc::Registration(registration)))
+            }
+            (meaning, _) => meaning,
+        };
         if let Meaning::Unasked(recognised) = meaning {
             // One line end before it: what it follows may be the first half of a line.
             if line.endings == 1 || self.last.as_ref().is_some_and(|last| last.torn) {
@@ -273,6 +293,7 @@ impl Dialogue {
             self.unasked(recognised, text, now, out);
             return;
         }
+        self.tell_held(out);
         let understood = !matches!(meaning, Meaning::Plain);
         let place = self.answered(meaning, text, now, out);
         self.last = place.map(|place| Last { text: raw.to_string(), understood, place, torn: false });
@@ -299,6 +320,13 @@ impl Dialogue {
         }
         if self.late.iter().any(|name| begins_with_name(text, name)) && !urc::is_registration(text) {
             return Meaning::Late;
+        }
+        if let State::Waiting(waiting) = &self.state
+            && urc::is_registration(text)
+            && waiting.command.expects_line(text)
+        {
+            // Without a status it is the first half of a line at most.
+            return answers::registration_urc(text).map_or(Meaning::Plain, |_| Meaning::Either);
         }
         if let Some(recognised) = urc::recognise(text) {
             return Meaning::Unasked(recognised);
@@ -351,7 +379,7 @@ impl Dialogue {
         out: &mut Vec<Happening>,
     ) -> Option<Place> {
         match meaning {
-            Meaning::Echo | Meaning::Unasked(_) => None,
+            Meaning::Echo | Meaning::Either | Meaning::Unasked(_) => None,
             Meaning::Late => {
                 out.push(Happening::Late(text.to_string()));
                 None
@@ -430,12 +458,8 @@ impl Dialogue {
         let until = now + REST_OF_URC;
         match recognised {
             Recognised::Whole(urc) => {
-                match (&urc, &mut self.state) {
-                    (Urc::Started(_), _) => self.verbose = None,
-                    (Urc::Registration(_), State::Waiting(waiting)) if waiting.command.expects_line(text) => {
-                        waiting.either = Some(text.to_string());
-                    }
-                    _ => {}
+                if let Urc::Started(_) = urc {
+                    self.verbose = None;
                 }
                 out.push(Happening::Urc(urc));
             }
@@ -477,7 +501,22 @@ impl Dialogue {
         }
     }
 
+    fn hold(&mut self, text: &str) {
+        if let State::Waiting(waiting) = &mut self.state {
+            waiting.held = Some(text.to_string());
+        }
+    }
+
+    /// What was held back has no second half: it is told as unasked, and remembered in case no other answer comes.
+    fn tell_held(&mut self, out: &mut Vec<Happening>) {
+        let State::Waiting(waiting) = &mut self.state else { return };
+        let Some(text) = waiting.held.take() else { return };
+        out.extend(answers::registration_urc(&text).map(|urc| Happening::Urc(Urc::Registration(urc))));
+        waiting.either = Some(text);
+    }
+
     fn finish(&mut self, outcome: Outcome, now: Duration, out: &mut Vec<Happening>) {
+        self.tell_held(out);
         let State::Waiting(waiting) = std::mem::replace(&mut self.state, State::Resting) else { return };
         let out_of_step = matches!(outcome, Outcome::Assumed | Outcome::NoPrompt | Outcome::TimedOut);
         self.late = if out_of_step { waiting.command.expects.clone() } else { Vec::new() };
@@ -618,6 +657,7 @@ impl Dialogue {
             match last.place {
                 Place::Answer => drop(waiting.lines.pop()),
                 Place::Result => waiting.settling = None,
+                Place::Held => waiting.held = None,
                 Place::Nowhere => {}
             }
         }

@@ -211,7 +211,7 @@ const CALL_ENDS: &[&str] = &["NO CARRIER", "BUSY", "NO ANSWER", "NO DIALTONE", "
 
 /// Whether this line ends a call. For a command about calls it is the final result.
 pub(super) fn is_call_end(line: &str) -> bool {
-    CALL_ENDS.iter().any(|text| line.eq_ignore_ascii_case(text))
+    CALL_ENDS.contains(&line)
 }
 
 /// Recognises the first line of an unsolicited result code.
