@@ -1,0 +1,27 @@
+//! Talking to a modem, without a modem: octets in, happenings out.
+//!
+//! - [`line`]: octets to lines, whatever the modem does to its line ends; the `> ` prompt.
+//! - [`command`]: one command and its answer.
+//! - [`dialogue`]: one command at a time, its answer, and what comes unasked in between.
+//! - [`urc`]: what modems say unasked (unsolicited result codes).
+//! - [`answers`], [`storage`]: what answers mean, read tolerantly.
+//! - [`errors`]: every `+CMS ERROR` and `+CME ERROR` with a sentence, and what to do about it.
+//!
+//! This room has no port, no clock and no thread: octets and times are arguments, what is to be written comes out as a
+//! value. The modem is not trusted: everything is bounded, and no octets make it panic. It knows the commands of
+//! 3GPP TS 27.005 and 27.007 in PDU mode and ITU-T V.250's line discipline, and what real modems make of them.
+
+pub mod answers;
+pub mod command;
+pub mod dialogue;
+pub mod errors;
+pub mod line;
+pub mod storage;
+pub mod urc;
+
+mod regain;
+
+pub use command::{Answer, Command, Outcome};
+pub use dialogue::{Busy, Dialogue, Happening};
+pub use errors::{Class, ModemError};
+pub use urc::Urc;
