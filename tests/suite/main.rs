@@ -9,6 +9,7 @@ mod documents;
 mod door;
 mod faults;
 mod idle;
+mod pages;
 mod pdu;
 mod phases;
 mod power_cut;

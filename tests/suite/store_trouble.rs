@@ -227,6 +227,23 @@ fn a_second_router_is_told_who_holds_the_store() {
 }
 
 #[test]
+fn a_store_with_a_second_name_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, other) = (folder.path().join("store.db"), folder.path().join("other.db"));
+    let held = open(&file);
+    std::fs::hard_link(&file, &other).unwrap();
+    // Its lock is free, for a lock belongs to a name.
+    assert!(matches!(refusal(&other), StoreError::Broken(why) if why.contains("hard link")));
+    drop(held);
+    assert!(matches!(refusal(&file), StoreError::Broken(why) if why.contains("-samefile")));
+    std::fs::remove_file(&other).unwrap();
+    drop(open(&file));
+    // A crash while a damaged file was kept aside leaves two names as well, and that one is no danger.
+    std::fs::hard_link(&file, beside(&file, ".damaged-1700000000")).unwrap();
+    open(&file);
+}
+
+#[test]
 fn a_foreign_lock_is_an_error_and_not_a_stall() {
     let mut stage = Stage::sqlite();
     let first = stage.accept(&connection("a"), "1");
