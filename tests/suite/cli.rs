@@ -268,6 +268,19 @@ fn somebody_who_may_not_read_the_store_is_told_who_may() {
 }
 
 #[test]
+fn a_frozen_router_is_waited_for_once() {
+    let daemon = Daemon::start(ECHO);
+    daemon.signal(rustix::process::Signal::STOP);
+    let begun = std::time::Instant::now();
+    let ran = daemon.rapidsms(&["status"]).exits(1);
+    daemon.signal(rustix::process::Signal::CONT);
+    assert!(ran.out.contains("runs but does not answer"), "{}", ran.out);
+    assert!(!ran.out.contains("not running"), "nobody knows that: {}", ran.out);
+    assert!(begun.elapsed().as_secs() < 18, "{:?}", begun.elapsed());
+    assert_eq!(daemon.stop().code, 0);
+}
+
+#[test]
 fn a_store_behind_a_symbolic_link_is_the_same_store() {
     let daemon = Daemon::start(ECHO);
     let elsewhere = folder(ECHO);

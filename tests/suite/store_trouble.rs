@@ -244,6 +244,18 @@ fn a_store_with_a_second_name_is_refused() {
 }
 
 #[test]
+fn somebody_who_just_looks_keeps_no_router_from_starting() {
+    let (_folder, file, ids) = filled(3);
+    let looking = rusqlite::Connection::open(&file).unwrap();
+    looking.execute_batch("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE").unwrap();
+    let begun = std::time::Instant::now();
+    assert!(matches!(refusal(&file), StoreError::Locked(_)));
+    assert!(begun.elapsed() > std::time::Duration::from_millis(500), "a moment is waited out");
+    drop(looking);
+    assert_eq!(open(&file).store.newest(), ids.last().copied());
+}
+
+#[test]
 fn a_foreign_lock_is_an_error_and_not_a_stall() {
     let mut stage = Stage::sqlite();
     let first = stage.accept(&connection("a"), "1");
