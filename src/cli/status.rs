@@ -22,7 +22,10 @@ struct Status {
 pub(super) fn run(place: &Place, output: &Output) -> Ended {
     let settings = place.settings()?;
     let (status, mut reasons) = health(&settings)?;
-    let running = if status == NOT_RUNNING { None } else { backends::running(&settings).ok().flatten() };
+    // A router that does not answer is not asked, and waited for, a second time.
+    let silent = status == SILENT;
+    let asked = !silent && status != NOT_RUNNING;
+    let running = if asked { backends::running(&settings).ok().flatten() } else { None };
     // A store that cannot be read is a reason like others; the router may be well all the same.
     let (counts, unreadable) = match reader(&settings).and_then(|reader| match reader {
         Some(mut reader) => Ok(reader.tally()?),
@@ -40,7 +43,9 @@ pub(super) fn run(place: &Place, output: &Output) -> Ended {
         "ok" => Exit::Ok,
         _ => Exit::Failed,
     };
-    let backends = running.unwrap_or_else(|| backends::stopped(&settings));
+    // Of a silent router nothing is known, least of all that its backends do not run.
+    let backends = running.unwrap_or_else(|| if silent { Vec::new() } else { backends::stopped(&settings) });
+    let status = if silent { "failing".to_string() } else { status };
     let status = Status { status, reasons, backends, counts };
     let mut out = Out::new();
     if output.json {
@@ -55,6 +60,8 @@ pub(super) fn run(place: &Place, output: &Output) -> Ended {
 }
 
 const NOT_RUNNING: &str = "not running";
+/// Told as `failing`, which a router may also say of itself.
+const SILENT: &str = "not answering";
 
 /// What the router says of itself.
 fn health(settings: &Settings) -> Result<(String, Vec<String>), Failure> {
@@ -65,7 +72,7 @@ fn health(settings: &Settings) -> Result<(String, Vec<String>), Failure> {
     let answer = match client.get("/healthz") {
         Ok(answer) => answer,
         // A router that is there and says nothing is not well, which is an answer.
-        Err(failure) => return Ok(("failing".into(), vec![format!("{}.", failure.sentence)])),
+        Err(failure) => return Ok((SILENT.into(), vec![format!("{}.", failure.sentence)])),
     };
     let Answer { body, .. } = &answer;
     let reasons = body.get("reasons").and_then(Value::as_array);

@@ -20,6 +20,7 @@ pub use self::core::Ending;
 
 use crate::hub::board::Board;
 use crate::hub::event::{self, Event, Mouth};
+use crate::message::TEXT_LIMIT;
 use crate::registry::Registry;
 use crate::router::{Policy, Router};
 use crate::settings::{Settings, SettingsError};
@@ -80,9 +81,11 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
-/// Where the command line finds the daemon that has the store at `database` open.
+/// Where the command line finds the daemon that has the store at `database` open: beside the file itself, so that a symbolic link
+/// leads to the same daemon.
 pub fn control_socket(database: &Path) -> PathBuf {
-    beside(database, ".sock")
+    let real = std::fs::canonicalize(database);
+    beside(real.as_deref().unwrap_or(database), ".sock")
 }
 
 fn beside(database: &Path, ending: &str) -> PathBuf {
@@ -113,7 +116,7 @@ impl Daemon {
         }
         let addresses: Vec<SocketAddr> = doors.iter().filter_map(Door::local_addr).collect();
         let socket = control_socket(&database);
-        doors.push(Door::bind_unix(&socket, limits(&settings)).map_err(system)?);
+        doors.push(Door::bind_unix(&socket, control_limits()).map_err(system)?);
 
         let (mouth, events) = event::channel();
         let board = Board::default();
@@ -227,7 +230,7 @@ fn open(database: &Path) -> Result<Opened, StoreError> {
     match Sqlite::open(database, wall()) {
         Err(StoreError::InUse(_)) if UnixStream::connect(control_socket(database)).is_err() => {
             let (free, freed) = crossbeam_channel::bounded(1);
-            let lock = beside(database, ".lock");
+            let lock = control_socket(database).with_extension("lock");
             // Nobody waits for this thread: when the lock is not freed in time, the process ends.
             let waiting = spawn("lock".into(), move || {
                 if let Ok(file) = File::open(lock)
@@ -266,6 +269,14 @@ fn limits(settings: &Settings) -> Limits {
         ..Limits::default()
     };
     limits.sizes.body_bytes = settings.web.body_limit;
+    limits
+}
+
+/// The command line of this machine's own user is not bound by what `[web]` allows strangers: whatever text the store takes fits, though JSON
+/// may need six octets for one.
+fn control_limits() -> Limits {
+    let mut limits = Limits::default();
+    limits.sizes.body_bytes = 6 * TEXT_LIMIT + 16 * 1024;
     limits
 }
 

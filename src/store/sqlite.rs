@@ -75,6 +75,7 @@ impl Sqlite {
         Sqlite::check_version()?;
         let path = resolve(path)?;
         let mut guard = Guard::lock(&path, now)?;
+        guard.refuse_second_name()?;
         let mut notes = Vec::new();
         let wal = guard::beside(&path, "-wal");
         match fs::metadata(&path).map(|metadata| metadata.len()).unwrap_or(0) {

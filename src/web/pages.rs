@@ -13,6 +13,7 @@ use crossbeam_channel::Receiver;
 /// What a page may load and do: its own style only.
 const POLICY: &str =
     "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+const NO_SUCH_PAGE: &str = "only a bucket or httptester backend has such a page";
 const STYLE: &str = include_str!("templates/style.css");
 
 /// Answers requests until the listener is gone.
@@ -38,11 +39,12 @@ fn answer(
         ["style.css"] => Ok(Response::bytes(200, "text/css; charset=utf-8", STYLE.as_bytes())
             .header("Cache-Control", "max-age=300")),
         ["httptester", ""] | ["httptester"] => Ok(any_tester(board)),
+        ["httptester", backend, ""] | ["httptester", backend] => one_tester(request, backend, board, reader),
         ["httptester", backend, identity, ""] | ["httptester", backend, identity] => {
             conversation(request, backend, identity, board, reader)
         }
-        ["api", "v1", "messages"] => match query(request, board) {
-            Ok(query) => Ok(Response::json(200, &reader.messages(&query)?)),
+        ["api", "v1", "messages"] => match query(request) {
+            Ok(query) => messages(&query, board, reader),
             Err(response) => Ok(response),
         },
         ["api", "v1", "messages", id] => Ok(match id.parse::<MessageId>() {
@@ -61,18 +63,18 @@ fn answer(
 }
 
 /// What `GET /api/v1/messages` asks for; an unknown name or value is refused, for a filter that is ignored misleads.
-fn query(request: &Request, board: &Board) -> Result<Query, Response> {
+fn query(request: &Request) -> Result<Query, Response> {
     let wrong = |sentence: String| Response::error(400, &sentence);
     let pairs = form::pairs(request.query().as_bytes()).map_err(wrong)?;
     let mut query = Query::default();
-    for (name, value) in pairs {
+    for (index, (name, value)) in pairs.iter().enumerate() {
+        if pairs.iter().take(index).any(|(earlier, _)| earlier == name) {
+            return Err(wrong(format!("\"{}\" is given twice; one value is possible", name.escape_debug())));
+        }
         let not = |what: &str| wrong(format!("{name}=\"{}\" is no {what}", value.escape_debug()));
         match name.as_str() {
-            "backend" => {
-                board.backend(&value).ok_or_else(|| site::unknown_backend(&value))?;
-                query.backend = Some(value);
-            }
-            "identity" => query.identity = Some(value),
+            "backend" => query.backend = Some(value.clone()),
+            "identity" => query.identity = Some(value.clone()),
             "direction" => {
                 query.direction = Some(value.parse().map_err(|()| not("direction; possible: in, out"))?);
             }
@@ -101,6 +103,18 @@ fn query(request: &Request, board: &Board) -> Result<Query, Response> {
         }
     }
     Ok(query)
+}
+
+/// A page of messages. A misspelt backend must not look like one without messages; one that left the settings keeps its own.
+fn messages(query: &Query, board: &Board, reader: &mut dyn Reader) -> Result<Response, StoreError> {
+    let page = reader.messages(query)?;
+    if let (Some(name), true) = (&query.backend, page.messages.is_empty())
+        && board.backend(name).is_none()
+        && !reader.tally()?.iter().any(|count| *count.backend == **name)
+    {
+        return Ok(site::unknown_backend(name));
+    }
+    Ok(Response::json(200, &page))
 }
 
 #[derive(Template)]
@@ -147,7 +161,7 @@ fn conversation(
     match board.backend(backend) {
         None => return Ok(site::unknown_backend(backend)),
         Some(notice) if !notice.tester => {
-            return Ok(Response::error(404, "only a bucket or httptester backend has such a page"));
+            return Ok(Response::error(404, NO_SUCH_PAGE));
         }
         Some(_) => {}
     }
@@ -174,6 +188,24 @@ fn conversation(
     }))
 }
 
+/// The conversation with the identity that the query names, or with a number that nobody has.
+fn one_tester(
+    request: &Request,
+    backend: &str,
+    board: &Board,
+    reader: &mut dyn Reader,
+) -> Result<Response, StoreError> {
+    let pairs = form::pairs(request.query().as_bytes()).unwrap_or_default();
+    match form::field(&pairs, "identity").filter(|identity| !identity.is_empty()) {
+        Some(identity) => conversation(request, backend, identity, board, reader),
+        None => Ok(match board.backend(backend) {
+            Some(notice) if notice.tester => Response::redirect(form::conversation(backend, &new_number())),
+            Some(_) => Response::error(404, NO_SUCH_PAGE),
+            None => site::unknown_backend(backend),
+        }),
+    }
+}
+
 /// Picks a telephone number that nobody has and the first tester.
 fn any_tester(board: &Board) -> Response {
     let Some(tester) = board.lock().in_order().into_iter().find(|notice| notice.tester) else {
@@ -182,11 +214,14 @@ fn any_tester(board: &Board) -> Response {
             "no tester is configured; add [INSTALLED_BACKENDS.message_tester] with ENGINE = \"bucket\" to the settings",
         );
     };
+    Response::redirect(form::conversation(&tester.name, &new_number()))
+}
+
+fn new_number() -> String {
     let mut random = [0; 4];
     // Without randomness everybody starts with the same number, which only shares a conversation.
     let _ = getrandom::fill(&mut random);
-    let identity = 111_111 + u32::from_le_bytes(random) % 888_889;
-    Response::redirect(format!("/httptester/{}/{identity}/", form::encode(&tester.name)))
+    (111_111 + u32::from_le_bytes(random) % 888_889).to_string()
 }
 
 fn html(template: &impl Template) -> Response {
@@ -207,6 +242,12 @@ mod filters {
     #[askama::filter_fn]
     pub fn segment(text: &str, _: &dyn askama::Values) -> askama::Result<String> {
         Ok(super::form::encode(text))
+    }
+
+    /// The address of a conversation.
+    #[askama::filter_fn]
+    pub fn conversation(identity: &str, _: &dyn askama::Values, backend: &str) -> askama::Result<String> {
+        Ok(super::form::conversation(backend, identity))
     }
 
     /// A time for people: the day and the second, in UTC.

@@ -89,7 +89,7 @@ impl Serve for Site {
             },
             _ => {
                 let allowed = match path.as_slice() {
-                    ["httptester", _] | ["httptester", _, ""] => "POST",
+                    ["httptester", _] | ["httptester", _, ""] => "GET, HEAD, POST",
                     ["api", "v1", "messages"] => "GET, HEAD, POST",
                     _ => "GET, HEAD",
                 };
@@ -136,12 +136,15 @@ impl Site {
             return reply.send(Response::error(400, "the form needs the fields identity and text"));
         };
         // The page's own form asks to be sent back to the conversation.
-        let back = form::field(&pairs, "page")
-            .map(|_| format!("/httptester/{}/{}/", form::encode(backend), form::encode(identity)));
+        let back = form::field(&pairs, "page").map(|_| {
+            let page = form::conversation(backend, identity);
+            let joint = if page.contains('?') { '&' } else { '?' };
+            format!("{page}{joint}sent=")
+        });
         let incoming = Incoming::new(Connection::new(backend, identity), text);
         let told: Told<MessageId> = Box::new(move |result| {
             reply.send(match (result, back) {
-                (Ok(id), Some(page)) => Response::redirect(format!("{page}?sent={id}")),
+                (Ok(id), Some(page)) => Response::redirect(format!("{page}{id}")),
                 (Ok(_), None) => Response::text(200, "OK"),
                 (Err(refused), _) => refusal(&refused),
             });
@@ -154,11 +157,9 @@ impl Site {
         if request.media_type() != "application/json" {
             return reply.send(Response::error(415, "send JSON, with Content-Type: application/json"));
         }
-        let new: NewMessage = match serde_json::from_slice(request.body()) {
+        let new: NewMessage = match object(request.body()) {
             Ok(new) => new,
-            Err(error) => {
-                return reply.send(Response::error(400, &format!("the body is not right: {error}")));
-            }
+            Err(sentence) => return reply.send(Response::error(400, &sentence)),
         };
         let key = match request.header("idempotency-key") {
             Some(key) if key.is_empty() || key.len() > 255 => {
@@ -186,13 +187,9 @@ impl Site {
         if request.media_type() != "application/json" {
             return reply.send(Response::error(415, "send JSON, with Content-Type: application/json"));
         }
-        let state = serde_json::from_slice::<NewState>(request.body())
-            .map_err(|error| format!("the body is not right: {error}"))
-            .and_then(|new| {
-                new.state
-                    .parse::<State>()
-                    .map_err(|()| format!("\"{}\" is no state", new.state.escape_debug()))
-            });
+        let state = object::<NewState>(request.body()).and_then(|new| {
+            new.state.parse::<State>().map_err(|()| format!("\"{}\" is no state", new.state.escape_debug()))
+        });
         let state = match state {
             Ok(state) => state,
             Err(sentence) => return reply.send(Response::error(400, &sentence)),
@@ -219,6 +216,16 @@ impl Site {
                 _ => {}
             }
         }
+    }
+}
+
+/// A JSON object with exactly these names. A list of the values alone, which serde would take as well, is refused: it breaks
+/// as soon as there is one name more.
+fn object<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, String> {
+    match body.iter().find(|octet| !octet.is_ascii_whitespace()) {
+        Some(b'{') => serde_json::from_slice(body).map_err(|error| format!("the body is not right: {error}")),
+        Some(_) => Err("the body is not right: it must be one JSON object, { ... }".to_string()),
+        None => Err("the body is empty; send one JSON object, { ... }".to_string()),
     }
 }
 

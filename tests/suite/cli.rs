@@ -207,7 +207,10 @@ fn a_text_that_is_too_long_is_refused_both_ways() {
     let long = "x".repeat(64 * 1024 + 1);
     let send = ["send", "message_tester", "1", "-"];
     let refused = rapidsms_with(daemon.folder(), &send, long.as_bytes()).exits(1);
-    assert!(refused.err.starts_with("error: "), "{}", refused.err);
+    assert!(refused.err.contains("65537 octets"), "{}", refused.err);
+    // As much as without a router, and what JSON makes six octets of.
+    rapidsms_with(daemon.folder(), &send, fits.as_bytes()).exits(0);
+    rapidsms_with(daemon.folder(), &send, "\u{1}".repeat(64 * 1024).as_bytes()).exits(0);
     let ended = daemon.stop();
     assert_eq!(ended.code, 0);
     let refused = rapidsms_with(ended.folder.path(), &send, long.as_bytes()).exits(1);
@@ -238,6 +241,54 @@ fn a_second_router_refuses_to_start_and_names_the_first() {
     // The first one did not suffer, nor did its socket.
     daemon.rapidsms(&["send", "message_tester", "1", "x"]).exits(0);
     daemon.answers("1", "x");
+}
+
+#[test]
+fn somebody_who_may_not_read_the_store_is_told_who_may() {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::process::CommandExt;
+    let ended = Daemon::start(ECHO).stop();
+    let folder = ended.folder.path();
+    let forbid = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    let mut command = program(folder);
+    command.arg("messages");
+    if rustix::process::getuid().is_root() {
+        // Nothing is forbidden to root, so somebody else asks.
+        forbid(folder, 0o755);
+        command.uid(65534).gid(65534);
+    } else {
+        forbid(&folder.join("rapidsms.db"), 0o000);
+    }
+    // A program below a folder that is root's alone cannot be run by anybody else.
+    let Ok(output) = command.output() else { return };
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(5), "{said}");
+    assert!(said.contains("cannot be read: Permission denied"), "{said}");
+    assert!(said.contains("the user that runs the router"), "{said}");
+}
+
+#[test]
+fn a_frozen_router_is_waited_for_once() {
+    let daemon = Daemon::start(ECHO);
+    daemon.signal(rustix::process::Signal::STOP);
+    let begun = std::time::Instant::now();
+    let ran = daemon.rapidsms(&["status"]).exits(1);
+    daemon.signal(rustix::process::Signal::CONT);
+    assert!(ran.out.contains("runs but does not answer"), "{}", ran.out);
+    assert!(!ran.out.contains("not running"), "nobody knows that: {}", ran.out);
+    assert!(begun.elapsed().as_secs() < 18, "{:?}", begun.elapsed());
+    assert_eq!(daemon.stop().code, 0);
+}
+
+#[test]
+fn a_store_behind_a_symbolic_link_is_the_same_store() {
+    let daemon = Daemon::start(ECHO);
+    let elsewhere = folder(ECHO);
+    std::os::unix::fs::symlink(daemon.database(), elsewhere.path().join("rapidsms.db")).unwrap();
+    rapidsms(elsewhere.path(), &["status"]).exits(0);
+    let sent = rapidsms(elsewhere.path(), &["send", "message_tester", "1", "by the link"]).exits(0);
+    assert!(!sent.err.contains("no router is running"), "{}", sent.err);
+    daemon.answers("1", "by the link");
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod door;
 mod faults;
 mod idle;
 mod modem;
+mod pages;
 mod pdu;
 mod phases;
 mod power_cut;

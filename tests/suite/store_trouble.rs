@@ -227,6 +227,35 @@ fn a_second_router_is_told_who_holds_the_store() {
 }
 
 #[test]
+fn a_store_with_a_second_name_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, other) = (folder.path().join("store.db"), folder.path().join("other.db"));
+    let held = open(&file);
+    std::fs::hard_link(&file, &other).unwrap();
+    // Its lock is free, for a lock belongs to a name.
+    assert!(matches!(refusal(&other), StoreError::Broken(why) if why.contains("hard link")));
+    drop(held);
+    assert!(matches!(refusal(&file), StoreError::Broken(why) if why.contains("-samefile")));
+    std::fs::remove_file(&other).unwrap();
+    drop(open(&file));
+    // A crash while a damaged file was kept aside leaves two names as well, and that one is no danger.
+    std::fs::hard_link(&file, beside(&file, ".damaged-1700000000")).unwrap();
+    open(&file);
+}
+
+#[test]
+fn somebody_who_just_looks_keeps_no_router_from_starting() {
+    let (_folder, file, ids) = filled(3);
+    let looking = rusqlite::Connection::open(&file).unwrap();
+    looking.execute_batch("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE").unwrap();
+    let begun = std::time::Instant::now();
+    assert!(matches!(refusal(&file), StoreError::Locked(_)));
+    assert!(begun.elapsed() > std::time::Duration::from_millis(500), "a moment is waited out");
+    drop(looking);
+    assert_eq!(open(&file).store.newest(), ids.last().copied());
+}
+
+#[test]
 fn a_foreign_lock_is_an_error_and_not_a_stall() {
     let mut stage = Stage::sqlite();
     let first = stage.accept(&connection("a"), "1");

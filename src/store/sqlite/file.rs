@@ -31,13 +31,21 @@ pub(super) fn resolve(path: &Path) -> Result<PathBuf, StoreError> {
     }
 }
 
+/// How long opening the store waits for others. A command that reads the store has it to itself for moments when no router is connected
+/// (for the recovery after a crash, and when it closes the file as the last), and must not keep a router from starting.
+const OPENING_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Opens the file for writing and says how: durable, without waiting for anybody, without trust in what the file says.
 pub(super) fn connect(path: &Path) -> Result<Database, StoreError> {
+    connect_within(Duration::ZERO, path)
+}
+
+fn connect_within(patience: Duration, path: &Path) -> Result<Database, StoreError> {
     let explained = |error: rusqlite::Error| explain(&error, path);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Database::open_with_flags(path, flags).map_err(explained)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
-    connection.busy_timeout(Duration::ZERO).map_err(explained)?;
+    connection.busy_timeout(patience).map_err(explained)?;
     // Without it SQLite compiles statements again when a parameter might suit another plan. There is one plan for each here.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(explained)?;
     let mode: String =
@@ -59,12 +67,14 @@ pub(super) fn connect(path: &Path) -> Result<Database, StoreError> {
 
 /// Opens the file, brings it up to date and looks whether it can be read. `false` when the last stop was not clean.
 pub(super) fn prepare(path: &Path, notes: &mut Vec<String>) -> Result<(Database, bool), StoreError> {
-    let connection = connect(path)?;
+    let connection = connect_within(OPENING_PATIENCE, path)?;
     notes.extend(schema::migrate(&connection, path, schema::STEPS)?);
     let explained = |error: rusqlite::Error| explain(&error, path);
     let clean: bool =
         connection.query_row("SELECT clean FROM store", [], |row| row.get(0)).map_err(explained)?;
     salvage::probe(&connection).map_err(explained)?;
+    // From now on nobody is waited for.
+    connection.busy_timeout(Duration::ZERO).map_err(explained)?;
     Ok((connection, clean))
 }
 

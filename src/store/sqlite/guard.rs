@@ -55,6 +55,35 @@ impl Guard {
         Ok(Guard { path: path.to_owned(), lock, database: None })
     }
 
+    /// Refuses a database that has a second name. A lock and a write-ahead log belong to a name, so that a router at each name would keep
+    /// messages from the other and destroy its pages, and a start by the other name would miss what the log holds.
+    pub(super) fn refuse_second_name(&self) -> Result<(), StoreError> {
+        let Ok(metadata) = fs::metadata(&self.path) else { return Ok(()) };
+        if metadata.nlink() < 2 {
+            return Ok(());
+        }
+        // What a crash in the middle of saving a damaged file leaves: its copy is the file itself, and no router runs on that.
+        let database = (metadata.dev(), metadata.ino());
+        let aside = beside(&self.path, ".damaged-");
+        let is_aside = |entry: &fs::DirEntry| {
+            let named = aside.file_name().is_some_and(|aside| {
+                entry.file_name().as_encoded_bytes().starts_with(aside.as_encoded_bytes())
+            });
+            named && entry.metadata().is_ok_and(|found| (found.dev(), found.ino()) == database)
+        };
+        let folder = self.path.parent().and_then(|folder| fs::read_dir(folder).ok());
+        let known = folder.map_or(0, |entries| entries.flatten().filter(is_aside).count() as u64);
+        if metadata.nlink() - known < 2 {
+            return Ok(());
+        }
+        Err(StoreError::Broken(format!(
+            "{} has a second name (a hard link), and messages would be lost between the two: remove the other one, which \
+             `find / -xdev -samefile {}` shows, or make it a copy while no router runs",
+            self.path.display(),
+            self.path.display()
+        )))
+    }
+
     /// From now on the file at the path is the one to watch.
     pub(super) fn watch(&mut self) {
         self.database = fs::metadata(&self.path).ok().map(|metadata| (metadata.dev(), metadata.ino()));

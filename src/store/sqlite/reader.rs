@@ -7,7 +7,8 @@ use crate::message::{Direction, MessageId, State};
 use crate::store::{Count, Detail, Entry, PAGE_LIMIT, Page, Query, Row, priority_of};
 use crate::time::Timestamp;
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Result};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Result};
+use rustix::fs::Access;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -32,7 +33,16 @@ impl SqliteReader {
                 path.display()
             )));
         }
-        let explained = |error: rusqlite::Error| explain(&error, path);
+        // SQLite does not say why a file cannot be opened; mostly somebody asks who may not.
+        let explained = |error: rusqlite::Error| match rustix::fs::access(path, Access::READ_OK) {
+            Err(reason) if error.sqlite_error_code() == Some(ErrorCode::CannotOpen) => {
+                StoreError::Broken(format!(
+                    "{} cannot be read: {reason}; run this as the user that runs the router, for example with sudo -u",
+                    path.display()
+                ))
+            }
+            _ => explain(&error, path),
+        };
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags).map_err(explained)?;
         connection.set_prepared_statement_cache_capacity(super::file::STATEMENTS);
