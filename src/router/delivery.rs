@@ -49,11 +49,14 @@ pub(super) struct Flight {
 impl Router {
     /// Makes a backend known, or changes its rules. It takes messages once it is [`up`](Router::backend_up).
     pub fn set_backend(&mut self, name: &Name, policy: BackendPolicy) {
-        let desk = self.desks.entry(name.clone()).or_insert(Desk {
+        // One that was forgotten may still have something in hand.
+        let flights = &self.flights;
+        let in_flight = || flights.values().filter(|flight| flight.backend == *name).count();
+        let desk = self.desks.entry(name.clone()).or_insert_with(|| Desk {
             policy: policy.clone(),
             up: false,
             parked: None,
-            in_flight: 0,
+            in_flight: in_flight(),
             next_due: NextDue::Unknown,
         });
         desk.policy = policy;
@@ -116,12 +119,15 @@ impl Router {
         }
     }
 
-    /// The backend's thread is lost: whatever it had in hand may or may not have left.
-    pub fn backend_abandoned(&mut self, name: &str, now: Timestamp) {
+    /// The backend's thread is lost: what it had `begun` may or may not have left, the rest certainly did not.
+    pub fn backend_abandoned(&mut self, name: &str, begun: &[MessageId], now: Timestamp) {
         self.backend_down(name);
         let lost = self.flights.iter().filter(|(_, flight)| &*flight.backend == name);
         for id in lost.map(|(id, _)| *id).collect::<Vec<_>>() {
-            self.sent(id, Err(SendFailure::Unsure("the backend stopped answering".into())), now);
+            let why = "the backend stopped answering".to_string();
+            let failure =
+                if begun.contains(&id) { SendFailure::Unsure(why) } else { SendFailure::Untried(why) };
+            self.sent(id, Err(failure), now);
         }
     }
 
@@ -135,8 +141,7 @@ impl Router {
         let Some(flight) = self.flights.remove(&id) else {
             // Given up long ago; but that it did leave is worth knowing.
             if let Ok(receipt) = result {
-                let settlement = Settlement::new(State::Sent, "late news").because("sent after all");
-                self.record(Change::Settle { id, settlement: with_receipt(settlement, receipt), at: now });
+                self.sent_after_all(id, receipt, now);
             }
             return;
         };
@@ -145,6 +150,13 @@ impl Router {
             desk.look_again();
         }
         self.settle_attempt(id, flight, result, now);
+    }
+
+    /// A message left by a thread that was given up. It may be in the hands of the next one by now, and stays in them: that one
+    /// tells what became of its own attempt, and until then its place is taken.
+    pub fn sent_after_all(&mut self, id: MessageId, receipt: Receipt, now: Timestamp) {
+        let settlement = Settlement::new(State::Sent, "late news").because("sent after all");
+        self.record(Change::Settle { id, settlement: with_receipt(settlement, receipt), at: now });
     }
 
     /// A carrier tells what became of a message that was sent earlier. A report about a message that nobody knows is

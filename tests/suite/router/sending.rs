@@ -217,7 +217,8 @@ cases! {
         let given = stage.turns();
         stage.tells(&given[0], Ok(Receipt::default()));
         let now = stage.now;
-        stage.backend_abandoned("tnm", now);
+        let begun = [given[1].id, given[2].id];
+        stage.backend_abandoned("tnm", &begun, now);
         stage.turns();
         assert_eq!(stage.in_flight("tnm"), 0);
         let unsure = "uncertain (the backend stopped answering)";
