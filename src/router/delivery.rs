@@ -15,8 +15,19 @@ pub(super) struct Desk {
     up: bool,
     /// It will not take any until somebody does something: why.
     pub(super) parked: Option<String>,
+    /// What was held while it was parked is to be queued.
+    pub(super) release: Option<Release>,
     pub(super) in_flight: usize,
     pub(super) next_due: NextDue,
+}
+
+/// How far the messages held for a parked backend are queued again.
+#[derive(Default)]
+pub(super) struct Release {
+    /// Up to this one they are.
+    after: Option<MessageId>,
+    /// What was held when this began is committed, so that a reader sees it.
+    pub(super) committed: bool,
 }
 
 /// When a backend's next message falls due, as far as is known.
@@ -56,6 +67,7 @@ impl Router {
             policy: policy.clone(),
             up: false,
             parked: None,
+            release: None,
             in_flight: in_flight(),
             next_due: NextDue::Unknown,
         });
@@ -87,35 +99,60 @@ impl Router {
     pub fn backend_parked(&mut self, name: &str, why: &str) {
         if let Some(desk) = self.desks.get_mut(name) {
             desk.up = false;
+            desk.release = None;
             desk.parked = Some(why.to_string());
         }
     }
 
-    /// Queues what was held while the backend was parked; for a backend that is up after all (a build that has its engine, a mended setting).
-    /// What a person held stays held.
-    pub fn release_parked(&mut self, name: &str, now: Timestamp) {
-        const AT_ONCE: usize = 1_000;
-        let query = Query {
-            backend: Some(name.to_string()),
-            state: Some(State::Held),
-            ascending: true,
-            limit: AT_ONCE,
-            ..Query::default()
-        };
-        let held = match self.store.reader().and_then(|mut reader| reader.messages(&query)) {
-            Ok(page) => page.messages,
-            Err(error) => return log::warn!("what is held for backend {name} stays held: {error}"),
-        };
-        let parked = parked_because(name, "");
-        for row in held {
-            if row.reason.is_some_and(|reason| reason.starts_with(&parked)) {
-                let settlement = Settlement { due: Some(now), ..Settlement::new(State::Queued, "router") }
-                    .because("the backend is parked no more");
-                self.record(Change::Settle { id: row.id, settlement, at: now });
-            }
-        }
+    /// Queues what was held while the backend was parked, in the next steps; for a backend that is up after all (a build that has its
+    /// engine, a mended setting). What a person held stays held.
+    pub fn release_parked(&mut self, name: &str) {
         if let Some(desk) = self.desks.get_mut(name) {
-            desk.look_again();
+            desk.release = Some(Release::default());
+        }
+    }
+
+    /// Queues a part of what is held for each backend that is parked no more.
+    pub(super) fn release_held(&mut self, now: Timestamp) {
+        const AT_ONCE: usize = 1_000;
+        if self.stopping || self.doomed.is_some() {
+            return;
+        }
+        let ready = |desk: &Desk| desk.release.as_ref().is_some_and(|release| release.committed);
+        let names: Vec<Name> =
+            self.desks.iter().filter(|(_, desk)| ready(desk)).map(|(name, _)| name.clone()).collect();
+        for name in names {
+            let Some(release) = self.desks.get_mut(&name).and_then(|desk| desk.release.take()) else {
+                continue;
+            };
+            let query = Query {
+                backend: Some(name.to_string()),
+                state: Some(State::Held),
+                after: release.after,
+                ascending: true,
+                limit: AT_ONCE,
+                ..Query::default()
+            };
+            let page = match self.store.reader().and_then(|mut reader| reader.messages(&query)) {
+                Ok(page) => page,
+                Err(error) => {
+                    log::warn!("what is held for backend {name} stays held until it is up again: {error}");
+                    continue;
+                }
+            };
+            let parked = parked_because(&name, "");
+            for row in page.messages {
+                if row.reason.is_some_and(|reason| reason.starts_with(&parked)) {
+                    let settlement =
+                        Settlement { due: Some(now), ..Settlement::new(State::Queued, "router") }
+                            .because("the backend is parked no more");
+                    self.record(Change::Settle { id: row.id, settlement, at: now });
+                }
+            }
+            if let Some(desk) = self.desks.get_mut(&name) {
+                desk.look_again();
+                desk.release = page.next.map(|next| Release { after: Some(next), committed: true });
+            }
         }
     }
 

@@ -372,7 +372,9 @@ impl Core {
         let (state, sentence) = match news {
             LineNews::Up(sentence) => {
                 self.router.backend_up(name);
-                self.router.release_parked(name, now);
+                if self.board.backend(name).is_some_and(|before| before.state != BackendState::Up) {
+                    self.router.release_parked(name);
+                }
                 log::info!("backend {name} is up: {sentence}");
                 (Some(BackendState::Up), sentence)
             }
