@@ -75,18 +75,18 @@ impl Line {
     /// acknowledged to its source (deleted from the SIM, marked as seen, answered with 200). On `Err` the source keeps it;
     /// [`Refused::is_temporary`] tells whether to offer it again.
     pub fn deliver(&self, incoming: Incoming) -> Result<MessageId, Refused> {
-        self.exchange.deliver(incoming)
+        self.wait_for_router(|exchange| exchange.deliver(incoming))
     }
 
     /// Hands a delivery report to the router and waits until it is on disk.
     pub fn report(&self, report: Report) -> Result<(), Refused> {
-        self.exchange.report(report)
+        self.wait_for_router(|exchange| exchange.report(report))
     }
 
     /// Tells what became of a message.
     pub fn sent(&self, id: MessageId, result: Result<Receipt, SendFailure>) {
         self.shared.in_hand().retain(|in_hand| *in_hand != id);
-        self.exchange.sent(id, result);
+        self.wait_for_router(|exchange| exchange.sent(id, result));
     }
 
     /// Waits for the next message to send, for `patience` at most (`None`: until one comes).
@@ -148,13 +148,25 @@ impl Line {
     }
 
     fn taken(&self, outgoing: Outgoing) -> Mail {
-        if self.is_stopping() {
-            // What has not been begun is sent after the next start.
-            self.exchange.sent(outgoing.id, Err(SendFailure::Untried("the router stopped first".into())));
-            return Mail::Stop;
+        {
+            let mut in_hand = self.shared.in_hand();
+            // Asked while the list is held: what is not on it when the thread is told to stop is never begun.
+            if !self.is_stopping() {
+                in_hand.push(outgoing.id);
+                return Mail::Send(outgoing);
+            }
         }
-        self.shared.in_hand().push(outgoing.id);
-        Mail::Send(outgoing)
+        let untried = SendFailure::Untried("the backend was told to stop first".into());
+        self.exchange.sent(outgoing.id, Err(untried));
+        Mail::Stop
+    }
+
+    /// Who waits for the router is not stuck, however slow its disk is.
+    fn wait_for_router<T>(&self, ask: impl FnOnce(&dyn Exchange) -> T) -> T {
+        self.waiting();
+        let answer = ask(&*self.exchange);
+        self.working();
+        answer
     }
 
     /// After the backend failed: gives back what it had not begun, and tells that what it had begun may have left.
@@ -198,9 +210,17 @@ impl Post {
 
     /// Tells the backend to stop: cancelling is dropping.
     pub fn stop(&mut self) {
-        self.shared.stopping.store(true, Ordering::Release);
+        {
+            let _in_hand = self.shared.in_hand();
+            self.shared.stopping.store(true, Ordering::Release);
+        }
         self.mailbox = None;
         self.shared.wake();
+    }
+
+    /// What the backend has begun and told nothing of yet. After [`Post::stop`] nothing is added.
+    pub fn begun(&self) -> Vec<MessageId> {
+        self.shared.in_hand().clone()
     }
 
     /// How long the backend has been at work without a sign; `None` while it waits.

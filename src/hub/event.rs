@@ -6,6 +6,7 @@ use crate::message::{Draft, Incoming, MessageId, Name, Receipt, Report, SendFail
 use crate::router::{Refusal, Refused};
 use crate::settings::Settings;
 use crossbeam_channel::{Receiver, Sender, TrySendError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// So many events wait at most; beyond that the web answers 503 and backends wait.
 pub const EVENT_LIMIT: usize = 8_192;
@@ -49,15 +50,8 @@ pub enum Event {
         /// Told when it is on disk.
         told: Told<()>,
     },
-    /// An app answers later.
-    Answer {
-        /// The message.
-        id: MessageId,
-        /// The app.
-        app: String,
-        /// Its answer.
-        answer: LateAnswer,
-    },
+    /// Late answers of apps lie ready; see [`Mouth::answers`].
+    Answered,
     /// A person decides about a message.
     Decide {
         /// The message.
@@ -108,26 +102,41 @@ pub enum LineNews {
     Ended,
 }
 
+/// An app's answer to a message for which it asked for time.
+pub struct Answered {
+    /// The message.
+    pub id: MessageId,
+    /// The app.
+    pub app: String,
+    /// Its answer.
+    pub answer: LateAnswer,
+}
+
 /// The way into the router for every other thread.
 #[derive(Clone)]
-pub struct Mouth(Sender<Event>);
+pub struct Mouth {
+    events: Sender<Event>,
+    // Beside the channel, for an app may answer on the router's own thread, or keep that thread waiting while it
+    // stops: neither may wait for room in the channel.
+    answers: Arc<Mutex<Vec<Answered>>>,
+}
 
 /// The router's end of the shared channel, and the other.
 pub fn channel() -> (Mouth, Receiver<Event>) {
     let (sender, receiver) = crossbeam_channel::bounded(EVENT_LIMIT);
-    (Mouth(sender), receiver)
+    (Mouth { events: sender, answers: Arc::default() }, receiver)
 }
 
 impl Mouth {
     /// Says it, waiting while the router is busy. `false` when there is no router any more.
     pub fn say(&self, event: Event) -> bool {
-        self.0.send(event).is_ok()
+        self.events.send(event).is_ok()
     }
 
     /// Says it unless that would mean waiting; then the event comes back with the reason.
     #[allow(clippy::result_large_err)] // The event is the point of the error: its `told` must be used.
     pub fn try_say(&self, event: Event) -> Result<(), (Event, Refused)> {
-        self.0.try_send(event).map_err(|error| match error {
+        self.events.try_send(event).map_err(|error| match error {
             TrySendError::Full(event) => {
                 (event, Refused::new(Refusal::Busy, "the router is busy; try again soon"))
             }
@@ -137,9 +146,14 @@ impl Mouth {
         })
     }
 
+    /// Takes the answers that lie ready.
+    pub fn answers(&self) -> Vec<Answered> {
+        std::mem::take(&mut *self.answers.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// How many events wait.
     pub fn waiting(&self) -> usize {
-        self.0.len()
+        self.events.len()
     }
 }
 
@@ -193,6 +207,43 @@ impl Exchange for Counter {
 
 impl Answers for Mouth {
     fn answer(&self, id: MessageId, app: &str, answer: LateAnswer) {
-        self.say(Event::Answer { id, app: app.to_string(), answer });
+        {
+            let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+            if answers.len() >= EVENT_LIMIT {
+                return log::error!(
+                    "app {app} answered message {id} while {EVENT_LIMIT} answers lay unread; dropped"
+                );
+            }
+            answers.push(Answered { id, app: app.to_string(), answer });
+        }
+        // When the channel is full the router is awake, and looks for answers after what it takes from it.
+        let _ = self.try_say(Event::Answered);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::Ids;
+    use crate::time::Timestamp;
+    use std::time::Duration;
+
+    #[test]
+    fn an_app_may_answer_on_the_routers_thread_while_the_channel_is_full() {
+        let (mouth, events) = channel();
+        while mouth.try_say(Event::Stop).is_ok() {}
+        let id = Ids::new(None, 1).next(Timestamp::default());
+        let (done, answered) = crossbeam_channel::bounded(1);
+        let app = mouth.clone();
+        std::thread::spawn(move || {
+            app.answer(id, "slow", LateAnswer::default());
+            let _ = done.send(());
+        });
+        assert!(
+            answered.recv_timeout(Duration::from_secs(10)).is_ok(),
+            "it waits for the router, which waits for it"
+        );
+        assert_eq!(mouth.answers().iter().map(|answered| answered.id).collect::<Vec<_>>(), [id]);
+        assert_eq!(events.len(), EVENT_LIMIT);
     }
 }

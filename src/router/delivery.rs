@@ -15,8 +15,19 @@ pub(super) struct Desk {
     up: bool,
     /// It will not take any until somebody does something: why.
     pub(super) parked: Option<String>,
+    /// What was held while it was parked is to be queued.
+    pub(super) release: Option<Release>,
     pub(super) in_flight: usize,
     pub(super) next_due: NextDue,
+}
+
+/// How far the messages held for a parked backend are queued again.
+#[derive(Default)]
+pub(super) struct Release {
+    /// Up to this one they are.
+    after: Option<MessageId>,
+    /// What was held when this began is committed, so that a reader sees it.
+    pub(super) committed: bool,
 }
 
 /// When a backend's next message falls due, as far as is known.
@@ -49,11 +60,15 @@ pub(super) struct Flight {
 impl Router {
     /// Makes a backend known, or changes its rules. It takes messages once it is [`up`](Router::backend_up).
     pub fn set_backend(&mut self, name: &Name, policy: BackendPolicy) {
-        let desk = self.desks.entry(name.clone()).or_insert(Desk {
+        // One that was forgotten may still have something in hand.
+        let flights = &self.flights;
+        let in_flight = || flights.values().filter(|flight| flight.backend == *name).count();
+        let desk = self.desks.entry(name.clone()).or_insert_with(|| Desk {
             policy: policy.clone(),
             up: false,
             parked: None,
-            in_flight: 0,
+            release: None,
+            in_flight: in_flight(),
             next_due: NextDue::Unknown,
         });
         desk.policy = policy;
@@ -84,44 +99,72 @@ impl Router {
     pub fn backend_parked(&mut self, name: &str, why: &str) {
         if let Some(desk) = self.desks.get_mut(name) {
             desk.up = false;
+            desk.release = None;
             desk.parked = Some(why.to_string());
         }
     }
 
-    /// Queues what was held while the backend was parked; for a backend that is up after all (a build that has its engine, a mended setting).
-    /// What a person held stays held.
-    pub fn release_parked(&mut self, name: &str, now: Timestamp) {
-        const AT_ONCE: usize = 1_000;
-        let query = Query {
-            backend: Some(name.to_string()),
-            state: Some(State::Held),
-            ascending: true,
-            limit: AT_ONCE,
-            ..Query::default()
-        };
-        let held = match self.store.reader().and_then(|mut reader| reader.messages(&query)) {
-            Ok(page) => page.messages,
-            Err(error) => return log::warn!("what is held for backend {name} stays held: {error}"),
-        };
-        let parked = parked_because(name, "");
-        for row in held {
-            if row.reason.is_some_and(|reason| reason.starts_with(&parked)) {
-                let settlement = Settlement { due: Some(now), ..Settlement::new(State::Queued, "router") }
-                    .because("the backend is parked no more");
-                self.record(Change::Settle { id: row.id, settlement, at: now });
-            }
-        }
+    /// Queues what was held while the backend was parked, in the next steps; for a backend that is up after all (a build that has its
+    /// engine, a mended setting). What a person held stays held.
+    pub fn release_parked(&mut self, name: &str) {
         if let Some(desk) = self.desks.get_mut(name) {
-            desk.look_again();
+            desk.release = Some(Release::default());
         }
     }
 
-    /// The backend's thread is lost: whatever it had in hand may or may not have left.
-    pub fn backend_abandoned(&mut self, name: &str, now: Timestamp) {
+    /// Queues a part of what is held for each backend that is parked no more.
+    pub(super) fn release_held(&mut self, now: Timestamp) {
+        const AT_ONCE: usize = 1_000;
+        if self.stopping || self.doomed.is_some() {
+            return;
+        }
+        let ready = |desk: &Desk| desk.release.as_ref().is_some_and(|release| release.committed);
+        let names: Vec<Name> =
+            self.desks.iter().filter(|(_, desk)| ready(desk)).map(|(name, _)| name.clone()).collect();
+        for name in names {
+            let Some(release) = self.desks.get_mut(&name).and_then(|desk| desk.release.take()) else {
+                continue;
+            };
+            let query = Query {
+                backend: Some(name.to_string()),
+                state: Some(State::Held),
+                after: release.after,
+                ascending: true,
+                limit: AT_ONCE,
+                ..Query::default()
+            };
+            let page = match self.store.reader().and_then(|mut reader| reader.messages(&query)) {
+                Ok(page) => page,
+                Err(error) => {
+                    log::warn!("what is held for backend {name} stays held until it is up again: {error}");
+                    continue;
+                }
+            };
+            let parked = parked_because(&name, "");
+            for row in page.messages {
+                if row.reason.is_some_and(|reason| reason.starts_with(&parked)) {
+                    let settlement =
+                        Settlement { due: Some(now), ..Settlement::new(State::Queued, "router") }
+                            .because("the backend is parked no more");
+                    self.record(Change::Settle { id: row.id, settlement, at: now });
+                }
+            }
+            if let Some(desk) = self.desks.get_mut(&name) {
+                desk.look_again();
+                desk.release = page.next.map(|next| Release { after: Some(next), committed: true });
+            }
+        }
+    }
+
+    /// The backend's thread is lost: what it had `begun` may or may not have left, the rest certainly did not.
+    pub fn backend_abandoned(&mut self, name: &str, begun: &[MessageId], now: Timestamp) {
         self.backend_down(name);
         let lost = self.flights.iter().filter(|(_, flight)| &*flight.backend == name);
         for id in lost.map(|(id, _)| *id).collect::<Vec<_>>() {
-            self.sent(id, Err(SendFailure::Unsure("the backend stopped answering".into())), now);
+            let why = "the backend stopped answering".to_string();
+            let failure =
+                if begun.contains(&id) { SendFailure::Unsure(why) } else { SendFailure::Untried(why) };
+            self.sent(id, Err(failure), now);
         }
     }
 
@@ -135,8 +178,7 @@ impl Router {
         let Some(flight) = self.flights.remove(&id) else {
             // Given up long ago; but that it did leave is worth knowing.
             if let Ok(receipt) = result {
-                let settlement = Settlement::new(State::Sent, "late news").because("sent after all");
-                self.record(Change::Settle { id, settlement: with_receipt(settlement, receipt), at: now });
+                self.sent_after_all(id, receipt, now);
             }
             return;
         };
@@ -145,6 +187,13 @@ impl Router {
             desk.look_again();
         }
         self.settle_attempt(id, flight, result, now);
+    }
+
+    /// A message left by a thread that was given up. It may be in the hands of the next one by now, and stays in them: that one
+    /// tells what became of its own attempt, and until then its place is taken.
+    pub fn sent_after_all(&mut self, id: MessageId, receipt: Receipt, now: Timestamp) {
+        let settlement = Settlement::new(State::Sent, "late news").because("sent after all");
+        self.record(Change::Settle { id, settlement: with_receipt(settlement, receipt), at: now });
     }
 
     /// A carrier tells what became of a message that was sent earlier. A report about a message that nobody knows is

@@ -23,6 +23,10 @@ pub(super) enum Change {
         settlement: Settlement,
         at: Timestamp,
     },
+    PutBack {
+        id: MessageId,
+        at: Timestamp,
+    },
     Shift(Duration),
 }
 
@@ -70,6 +74,9 @@ impl Router {
                     self.outcomes.clear();
                 }
                 self.ready.append(&mut self.claimed);
+                for held in self.desks.values_mut().filter_map(|desk| desk.release.as_mut()) {
+                    held.committed = true;
+                }
                 Ok(std::mem::take(&mut self.taken))
             }
             Err(error) => {
@@ -115,7 +122,9 @@ impl Router {
             in_hand.extend(self.pending.keys());
             in_hand.extend(self.ready.iter().map(|unfinished| unfinished.id));
             in_hand.extend(self.outcomes.iter().filter_map(|change| match change {
-                Change::Finish { id, .. } | Change::Settle { id, .. } => Some(*id),
+                Change::Finish { id, .. } | Change::Settle { id, .. } | Change::PutBack { id, .. } => {
+                    Some(*id)
+                }
                 Change::Shift(_) => None,
             }));
             let stranded = self.store.recover(&|id| in_hand.contains(&id), now);
@@ -185,6 +194,10 @@ impl Router {
             }
             Change::Settle { id, settlement, at } => {
                 self.store.settle(*id, settlement, *at)?;
+            }
+            Change::PutBack { id, at } => {
+                self.store.put_back(*id, *at)?;
+                self.suspects = true;
             }
             Change::Shift(step) => self.store.shift(*step)?,
         }

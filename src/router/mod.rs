@@ -124,11 +124,11 @@ impl Router {
         self.apps.start(host)
     }
 
-    /// Takes other apps from now on, started by the caller, and gives back the old ones. What the old ones owe counts as not answered.
+    /// Takes other apps from now on, started by the caller, and gives back the old ones. Messages for which an old one owes an
+    /// answer are put back, as at a clean stop: the new ones are asked.
     pub fn set_apps(&mut self, apps: Apps, now: Timestamp) -> Apps {
-        // A message that is given up by one app may go on to another old one that asks for time, too.
-        while let Some(&id) = self.pending.keys().next() {
-            self.give_up(id, "was replaced before it answered", now);
+        for (id, _) in std::mem::take(&mut self.pending) {
+            self.record(Change::PutBack { id, at: now });
         }
         std::mem::replace(&mut self.apps, apps)
     }
@@ -178,6 +178,7 @@ impl Router {
         }
         if self.trouble.is_none() {
             self.claim(now);
+            self.release_held(now);
             self.sweep(now);
             self.take(now);
         }
@@ -199,6 +200,9 @@ impl Router {
         }
         if !self.stopping {
             if (self.unclaimed || self.suspects) && self.pending.len() < self.policy.max_pending {
+                earlier(now);
+            }
+            if self.desks.values().any(|desk| desk.release.is_some()) {
                 earlier(now);
             }
             for desk in self.desks.values().filter(|desk| desk.is_open()) {

@@ -1,11 +1,11 @@
 //! The router's thread: drains the shared channel, drives the router, makes each batch durable with one commit, then
 //! tells everybody who waited for it.
 
-use super::supervisor::{self, Running};
+use super::supervisor::{self, Leaving, Running};
 use crate::apps::Host;
 use crate::guard;
 use crate::hub::board::{BackendNotice, BackendState, Board};
-use crate::hub::event::{Event, LineId, LineNews, Mouth};
+use crate::hub::event::{Answered, Event, LineId, LineNews, Mouth};
 use crate::message::{Direction, Name, Outgoing, SendFailure};
 use crate::registry::Registry;
 use crate::router::{BackendPolicy, Policy, Refusal, Refused, Router};
@@ -16,7 +16,6 @@ use crossbeam_channel::Receiver;
 use sd_notify::NotifyState;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// So many events make one batch at most.
@@ -49,9 +48,11 @@ pub struct Core {
     started: Instant,
     running: HashMap<Name, Running>,
     lives: u64,
-    /// Threads of backends that were told to stop and are not over yet.
-    leaving: Vec<(LineId, JoinHandle<()>)>,
+    /// Backends that were told to stop and are not over yet. As long as one is, its successor of the same name waits.
+    leaving: Vec<Leaving>,
     upkeep_at: Instant,
+    /// There may be more to delete in a quiet moment.
+    purging: bool,
     watchdog: Option<Duration>,
     fed_at: Instant,
     stop_by: Option<Instant>,
@@ -84,6 +85,7 @@ impl Core {
             lives: 0,
             leaving: Vec::new(),
             upkeep_at: started + UPKEEP,
+            purging: false,
             watchdog: sd_notify::watchdog_enabled().map(|limit| limit / 2),
             fed_at: started,
             stop_by: None,
@@ -100,7 +102,7 @@ impl Core {
             log::error!("{failure}");
         }
         for backend in self.settings.backends.clone() {
-            self.start_backend(backend, None, now);
+            self.start_backend(backend, now);
         }
         self.put_in_order();
         self.turn(now);
@@ -125,6 +127,9 @@ impl Core {
                     }
                 }
             }
+            for Answered { id, app, answer } in self.mouth.answers() {
+                self.router.answer(id, &app, answer, now);
+            }
             self.turn(now);
             self.look_after_backends(now);
             self.look_after_store(now);
@@ -139,7 +144,11 @@ impl Core {
     /// Waits for the first event of the next batch.
     fn wait(&mut self, now: Timestamp) -> Option<Event> {
         let moment = Instant::now();
-        let mut until = self.upkeep_at;
+        let mut until = if self.purging { moment } else { self.upkeep_at };
+        if let Some(stop_by) = self.stop_by {
+            // Neither upkeep nor stuck threads count any more.
+            until = stop_by;
+        }
         if let Some(due) = self.router.wake_at(now) {
             if due <= now {
                 return self.events.try_recv().ok();
@@ -149,14 +158,10 @@ impl Core {
         if let Some(interval) = self.watchdog {
             until = until.min(self.fed_at + interval);
         }
-        if let Some(stop_by) = self.stop_by {
-            until = until.min(stop_by);
-        }
-        for backend in &self.settings.backends {
-            if let Some(running) = self.running.get(backend.name.as_str()) {
-                // One that waits now may begin to work, and be stuck, without a word to anybody.
-                let busy = running.post.busy_for().unwrap_or_default();
-                until = until.min(moment + backend.watchdog.saturating_sub(busy));
+        if self.stop_by.is_none() {
+            let running = self.running.values().map(Running::patience);
+            for patience in running.chain(self.leaving.iter().map(Leaving::patience)) {
+                until = until.min(moment + patience);
             }
         }
         self.events.recv_deadline(until).ok()
@@ -223,16 +228,20 @@ impl Core {
                 self.tell_after_commit(decided, told);
             }
             Event::Sent { line, id, result } => {
-                if !self.is_current(&line) && result.is_err() && !self.is_leaving(&line) {
-                    // A thread that was given up cannot know what became of its messages later; but that one left is news.
-                    return;
-                }
                 if result.is_ok() {
                     self.board.lock().traffic(&line.name, Direction::Out, now);
                 }
-                self.router.sent(id, result, now);
+                match result {
+                    result if self.is_current(&line) || self.is_leaving(&line) => {
+                        self.router.sent(id, result, now);
+                    }
+                    // What a thread that was given up had in hand is decided already; but that it left is news.
+                    Ok(receipt) => self.router.sent_after_all(id, receipt, now),
+                    Err(_) => {}
+                }
             }
-            Event::Answer { id, app, answer } => self.router.answer(id, &app, answer, now),
+            // It only wakes: the answers are taken after each batch.
+            Event::Answered => {}
             Event::Line { line, news } => self.news(&line, news, now),
             Event::Reload(settings) => self.reload(*settings, now),
             Event::Damaged(what) => {
@@ -259,7 +268,8 @@ impl Core {
 
     // Backends
 
-    fn start_backend(&mut self, settings: BackendSettings, previous: Option<JoinHandle<()>>, now: Timestamp) {
+    /// Makes a backend known and starts its thread, unless a former one has not left yet: then it is started when that is over.
+    fn start_backend(&mut self, settings: BackendSettings, now: Timestamp) {
         let name: Name = settings.name.as_str().into();
         let engine = self.registry.engine(settings.engine).filter(|_| settings.built);
         let window = settings.window.or(engine.map(|engine| engine.window)).unwrap_or(1);
@@ -286,12 +296,32 @@ impl Core {
         let Some(engine) = engine else {
             return self.park(&name, &format!("the engine {} is not in this build", settings.engine), now);
         };
+        if self.leaving.iter().any(|leaving| leaving.running.line.name == name) {
+            let sentence = "waiting for its former thread to leave";
+            return self.board.lock().change(&name, None, sentence, now);
+        }
         self.lives += 1;
-        match supervisor::start(settings, engine, self.lives, previous, self.mouth.clone()) {
+        match supervisor::start(settings, engine, self.lives, self.mouth.clone()) {
             Ok(running) => {
                 self.running.insert(name, running);
             }
-            Err(error) => self.park(&name, &format!("its thread could not be started: {error}"), now),
+            Err(error) => {
+                let why = format!("its thread could not be started: {error}");
+                log::error!("backend {name}: {why}; trying again within {} s", UPKEEP.as_secs());
+                self.board.lock().change(&name, Some(BackendState::Down), &why, now);
+            }
+        }
+    }
+
+    /// Starts a configured backend that has no thread, if there is nothing in the way.
+    fn start_idle(&mut self, name: &str, now: Timestamp) {
+        let idle = self.stop_by.is_none()
+            && !self.running.contains_key(name)
+            && self.leaving.iter().all(|leaving| &*leaving.running.line.name != name);
+        let configured = self.settings.backends.iter().find(|backend| backend.name == name && backend.built);
+        if let (true, Some(backend)) = (idle, configured) {
+            self.start_backend(backend.clone(), now);
+            self.put_in_order();
         }
     }
 
@@ -310,12 +340,12 @@ impl Core {
         self.board.lock().change(name, Some(BackendState::Parked), why, now);
     }
 
-    /// Tells a backend to stop; its thread is waited for by its successor, or at the end.
-    fn stop_backend(&mut self, name: &str) -> Option<JoinHandle<()>> {
-        let mut running = self.running.remove(name)?;
-        running.post.stop();
-        self.router.backend_down(name);
-        Some(running.thread)
+    /// Tells a backend to stop. It still tells what becomes of what it has in hand.
+    fn leave(&mut self, name: &str) {
+        if let Some(running) = self.running.remove(name) {
+            self.router.backend_down(name);
+            self.leaving.push(Leaving::tell(running));
+        }
     }
 
     fn is_current(&self, line: &LineId) -> bool {
@@ -323,15 +353,15 @@ impl Core {
     }
 
     fn is_leaving(&self, line: &LineId) -> bool {
-        self.leaving.iter().any(|(leaving, _)| leaving == line)
+        self.leaving.iter().any(|leaving| leaving.running.line == *line)
     }
 
     fn news(&mut self, line: &LineId, news: LineNews, now: Timestamp) {
         if news == LineNews::Ended {
-            if let Some(place) = self.leaving.iter().position(|(leaving, _)| leaving == line) {
-                let (_, thread) = self.leaving.swap_remove(place);
+            if let Some(place) = self.leaving.iter().position(|leaving| leaving.running.line == *line) {
                 // It said so as its last act, so this does not wait.
-                let _ = thread.join();
+                let _ = self.leaving.swap_remove(place).running.thread.join();
+                self.start_idle(&line.name, now);
             }
             return;
         }
@@ -342,7 +372,9 @@ impl Core {
         let (state, sentence) = match news {
             LineNews::Up(sentence) => {
                 self.router.backend_up(name);
-                self.router.release_parked(name, now);
+                if self.board.backend(name).is_some_and(|before| before.state != BackendState::Up) {
+                    self.router.release_parked(name);
+                }
                 log::info!("backend {name} is up: {sentence}");
                 (Some(BackendState::Up), sentence)
             }
@@ -362,23 +394,20 @@ impl Core {
         if self.stop_by.is_some() {
             return;
         }
-        let mut stuck = Vec::new();
-        for backend in &self.settings.backends {
-            let busy = self.running.get(backend.name.as_str()).and_then(|running| running.post.busy_for());
-            if busy.is_some_and(|busy| busy >= backend.watchdog) {
-                stuck.push(backend.clone());
-            }
+        let stuck = self.running.values().filter(|running| running.patience().is_zero());
+        for name in stuck.map(|running| running.line.name.clone()).collect::<Vec<_>>() {
+            self.leave(&name);
         }
-        for backend in stuck {
-            let why = format!("its thread gave no sign for {:?} and was given up", backend.watchdog);
-            log::error!("backend {}: {why}", backend.name);
+        while let Some(place) = self.leaving.iter().position(|leaving| leaving.patience().is_zero()) {
             // The thread is not joined: it may never end.
-            drop(self.stop_backend(&backend.name));
-            self.router.backend_abandoned(&backend.name, now);
+            let Running { line: LineId { name, .. }, post, watchdog, .. } =
+                self.leaving.swap_remove(place).running;
+            log::error!("backend {name}: its thread gave no sign for {watchdog:?} and was given up");
+            self.router.backend_abandoned(&name, &post.begun(), now);
             let total = {
                 let mut board = self.board.lock();
                 board.abandoned += 1;
-                if let Some(notice) = board.backends.get_mut(backend.name.as_str()) {
+                if let Some(notice) = board.backends.get_mut(&name) {
                     notice.abandoned += 1;
                 }
                 board.abandoned
@@ -388,30 +417,35 @@ impl Core {
                 self.ending = Ending::Restart;
                 return self.stop();
             }
-            self.start_backend(backend, None, now);
+            self.start_idle(&name, now);
         }
     }
 
     // Upkeep
 
     fn look_after_store(&mut self, now: Timestamp) {
-        if Instant::now() < self.upkeep_at || self.stop_by.is_some() {
+        if self.stop_by.is_some() {
             return;
         }
-        self.upkeep_at = Instant::now() + UPKEEP;
-        if let Err(error) = self.router.store_mut().still_there() {
-            log::error!("{error}");
-        }
-        if !self.events.is_empty() {
-            return;
-        }
-        while self.router.purge(now) {
-            if self.router.commit(now).is_err() || !self.events.is_empty() {
-                break;
+        if Instant::now() >= self.upkeep_at {
+            self.upkeep_at = Instant::now() + UPKEEP;
+            if let Err(error) = self.router.store_mut().still_there() {
+                log::error!("{error}");
             }
+            for name in self.settings.backends.iter().map(|backend| backend.name.clone()).collect::<Vec<_>>()
+            {
+                self.start_idle(&name, now);
+            }
+            self.purging = true;
         }
-        // What a purge deleted is committed by the next turn at the latest; tidying needs no transaction open.
+        if !self.purging || !self.events.is_empty() {
+            return;
+        }
+        // A little in each round, so that nothing that is due waits for the rest.
+        self.purging = self.router.purge(now);
+        // Tidying needs no transaction open.
         if self.router.commit(now).is_ok()
+            && !self.purging
             && let Err(error) = self.router.store_mut().tidy()
         {
             log::warn!("{error}");
@@ -430,6 +464,9 @@ impl Core {
 
     /// Changes to other settings, all or nothing: whatever can be wrong with them is found before anything changes.
     fn reload(&mut self, settings: Settings, now: Timestamp) {
+        if self.stop_by.is_some() {
+            return log::warn!("the settings were not reloaded: the router is stopping");
+        }
         notify(&[NotifyState::Reloading]);
         let apps = match self.registry.build_apps(&settings) {
             Ok(apps) => apps,
@@ -461,13 +498,13 @@ impl Core {
             match before.backends.iter().find(|old| old.name == backend.name) {
                 Some(old) if *old == backend => {}
                 Some(_) => {
-                    let previous = self.stop_backend(&backend.name);
+                    self.leave(&backend.name);
                     changes.push(format!("~{}", backend.name));
-                    self.start_backend(backend, previous, now);
+                    self.start_backend(backend, now);
                 }
                 None => {
                     changes.push(format!("+{}", backend.name));
-                    self.start_backend(backend, None, now);
+                    self.start_backend(backend, now);
                 }
             }
         }
@@ -475,13 +512,6 @@ impl Core {
         let changes = if changes.is_empty() { "no backend changed".to_string() } else { changes.join(" ") };
         log::info!("the settings were reloaded: {changes}");
         notify(&[NotifyState::Ready]);
-    }
-
-    fn leave(&mut self, name: &str) {
-        let line = self.running.get(name).map(|running| running.line.clone());
-        if let (Some(line), Some(thread)) = (line, self.stop_backend(name)) {
-            self.leaving.push((line, thread));
-        }
     }
 
     // The end
@@ -512,9 +542,9 @@ impl Core {
 
     fn end(mut self) -> Ending {
         let now = self.now();
-        for (line, _) in std::mem::take(&mut self.leaving) {
+        for Leaving { running: Running { line, post, .. }, .. } in std::mem::take(&mut self.leaving) {
             log::error!("backend {} did not stop in time", line.name);
-            self.router.backend_abandoned(&line.name, now);
+            self.router.backend_abandoned(&line.name, &post.begun(), now);
         }
         for failure in self.router.close(now) {
             log::error!("{failure}");

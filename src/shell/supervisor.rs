@@ -23,32 +23,51 @@ pub struct Running {
     pub post: Post,
     /// Its thread.
     pub thread: JoinHandle<()>,
+    /// So long it may be at work without a sign.
+    pub watchdog: Duration,
 }
 
-/// Starts a backend's thread. `previous` is the thread that had the device before; the new one waits until it is over.
-pub fn start(
-    settings: BackendSettings,
-    engine: Engine,
-    life: u64,
-    previous: Option<JoinHandle<()>>,
-    mouth: Mouth,
-) -> std::io::Result<Running> {
+impl Running {
+    /// How much longer it may go on without a sign. One that waits now may begin to work, and be stuck, without a word to anybody.
+    pub fn patience(&self) -> Duration {
+        self.watchdog.saturating_sub(self.post.busy_for().unwrap_or_default())
+    }
+}
+
+/// A backend's thread that was told to stop and is not over yet.
+pub struct Leaving {
+    /// The backend.
+    pub running: Running,
+    since: Instant,
+}
+
+impl Leaving {
+    /// Tells a backend to stop. Its thread says [`LineNews::Ended`] as its last act.
+    pub fn tell(mut running: Running) -> Leaving {
+        running.post.stop();
+        Leaving { running, since: Instant::now() }
+    }
+
+    /// How much longer its thread may take. One that waits for something else all the time does not listen.
+    pub fn patience(&self) -> Duration {
+        let silent = self.running.post.busy_for().unwrap_or_else(|| self.since.elapsed());
+        self.running.watchdog.saturating_sub(silent)
+    }
+}
+
+/// Starts a backend's thread.
+pub fn start(settings: BackendSettings, engine: Engine, life: u64, mouth: Mouth) -> std::io::Result<Running> {
     let name: Name = settings.name.as_str().into();
     let id = LineId { name: name.clone(), life };
     let window = settings.window.unwrap_or(engine.window);
     let counter = Arc::new(Counter { line: id.clone(), mouth: mouth.clone() });
     let (post, line) = backends::line(name.clone(), window, counter);
-    let thread_line = id.clone();
+    let (thread_line, watchdog) = (id.clone(), settings.watchdog);
     let thread = Builder::new().name(format!("backend/{name}")).spawn(move || {
-        if let Some(previous) = previous {
-            // What it died of, it said itself.
-            line.waiting();
-            let _ = previous.join();
-        }
         supervise(&settings, engine, &line, &thread_line, &mouth);
         mouth.say(Event::Line { line: thread_line, news: LineNews::Ended });
     })?;
-    Ok(Running { line: id, post, thread })
+    Ok(Running { line: id, post, thread, watchdog })
 }
 
 fn supervise(settings: &BackendSettings, engine: Engine, line: &Line, id: &LineId, mouth: &Mouth) {
@@ -62,7 +81,7 @@ fn supervise(settings: &BackendSettings, engine: Engine, line: &Line, id: &LineI
             backend.run(line)
         }));
         let error = match ended {
-            Ok(Ok(())) if line.is_stopping() => return line.give_back("the router stopped"),
+            Ok(Ok(())) if line.is_stopping() => return line.give_back("the backend was told to stop first"),
             Ok(Ok(())) => BackendError::Lost("the engine ended by itself".into()),
             Ok(Err(error)) => error,
             Err(panic) => BackendError::Lost(format!("the engine panicked: {}", words(&*panic))),

@@ -410,6 +410,9 @@ impl Store for Memory {
             }
             self.validity.push(until, place, self.slab.len());
         }
+        for remembered in self.keys.values_mut().flat_map(HashMap::values_mut) {
+            remembered.at = remembered.at + by;
+        }
         Ok(())
     }
 

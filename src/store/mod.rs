@@ -109,7 +109,8 @@ pub trait Store: Send {
         now: Timestamp,
     ) -> Result<Vec<Taken>, StoreError>;
 
-    /// Moves everything that waits along with a step of the wall clock: `not_before`, due times and validity of all open and held outgoing messages.
+    /// Moves everything that waits along with a step of the wall clock: `not_before`, due times and validity of all open and held outgoing
+    /// messages, and the ages of remembered keys, which would all be forgotten when a clock is set right for the first time.
     fn shift(&mut self, by: Duration) -> Result<(), StoreError>;
 
     /// Deletes up to `limit` ended messages last changed before `before`, with their histories, and forgets keys

@@ -9,6 +9,7 @@ mod documents;
 mod door;
 mod faults;
 mod idle;
+mod lives;
 mod modem;
 mod pages;
 mod pdu;

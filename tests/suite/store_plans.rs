@@ -18,6 +18,7 @@ const WHOLE: &[(&str, &str)] = &[
     ("SELECT count(*) FROM sqlite_schema", "the schema"),
     ("UPDATE messages SET due = min(due", "after a step of the wall clock everything that waits moves"),
     ("UPDATE messages SET not_before = min(", "after a step of the wall clock everything that waits moves"),
+    ("UPDATE keys SET at = min(at", "after a step of the wall clock the ages of keys move along"),
 ];
 
 /// Every statement in a source file, as SQLite will see it.

@@ -323,6 +323,9 @@ impl Changes<'_> {
                  open_until = min(open_until, 9223372036854775806 - ?1) + ?1 \
              WHERE open_until IS NOT NULL",
         )?;
+        statement.execute([by])?;
+        let mut statement =
+            self.connection.prepare_cached("UPDATE keys SET at = min(at, 9223372036854775806 - ?1) + ?1")?;
         statement.execute([by]).map(drop)
     }
 

@@ -77,6 +77,17 @@ cases! {
     }
 
     /// P2: without a key nothing is taken for a repetition, however alike.
+    /// A box without a battery takes its first messages in 1970 and is set right a moment later.
+    fn p14_a_clock_set_right_forgets_no_key(stage) {
+        let first = stage.hears(&keyed("zain", "hello", "pdu 1")).unwrap();
+        stage.turns();
+        let step = 20_000 * HOUR;
+        stage.wait(step).clock(step, false);
+        let again = stage.hears(&keyed("zain", "hello", "pdu 1")).unwrap();
+        stage.turns();
+        assert_eq!(stage.detail(again).row.duplicate_of, Some(first));
+    }
+
     fn p2_nothing_is_a_repetition_by_guess(stage) {
         stage.says("zain", "+1", "echo hello");
         stage.says("zain", "+1", "echo hello");

@@ -1,6 +1,6 @@
 //! A backend that cannot work until somebody does something: its messages are held, and go once it is up after all.
 
-use rapidsms::message::{Connection, Draft, State};
+use rapidsms::message::{Connection, Draft, Outgoing, State};
 use rapidsms::phases::Apps;
 use rapidsms::router::{BackendPolicy, Policy, Router};
 use rapidsms::store::Query;
@@ -40,9 +40,8 @@ fn what_was_held_for_a_parked_backend_goes_when_it_is_up() {
     router.step(START);
     router.commit(START).unwrap();
     router.backend_up("zain");
-    router.release_parked("zain", START);
-    router.step(START);
-    let taken = router.commit(START).unwrap();
+    router.release_parked("zain");
+    let taken = turns(&mut router);
     assert_eq!(taken.iter().map(|outgoing| outgoing.text.as_str()).collect::<Vec<_>>(), ["hello"]);
     let mut reader = router.store().reader().unwrap();
     assert_eq!(
@@ -50,6 +49,35 @@ fn what_was_held_for_a_parked_backend_goes_when_it_is_up() {
         State::Held,
         "a person's word stands"
     );
+}
+
+/// However many there are, and those that were decided in the very transaction in which the backend came up.
+#[test]
+fn everything_that_was_held_for_a_parked_backend_goes() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Sqlite::open(&folder.path().join("rapidsms.db"), START).unwrap().store;
+    let mut router = Router::new(Box::new(store), Apps::new(), Policy::default(), 1);
+    router.set_backend(&"zain".into(), BackendPolicy { window: 5_000, ..BackendPolicy::real() });
+    router.backend_parked("zain", "a wrong PIN");
+    for number in 0..2_500 {
+        let draft = Draft::new(Connection::new("zain", format!("+{number}")), "hello");
+        router.submit(draft, "api", None, START).unwrap();
+    }
+    router.backend_up("zain");
+    router.release_parked("zain");
+    assert_eq!(turns(&mut router).len(), 2_500);
+}
+
+/// Turns until the router wants to wait; returns what was given out.
+fn turns(router: &mut Router) -> Vec<Outgoing> {
+    let mut given = Vec::new();
+    loop {
+        router.step(START);
+        given.extend(router.commit(START).unwrap());
+        if router.wake_at(START).is_none_or(|at| at > START) {
+            return given;
+        }
+    }
 }
 
 fn submit(router: &mut Router, text: &str) -> rapidsms::message::MessageId {

@@ -217,7 +217,8 @@ cases! {
         let given = stage.turns();
         stage.tells(&given[0], Ok(Receipt::default()));
         let now = stage.now;
-        stage.backend_abandoned("tnm", now);
+        let begun = [given[1].id, given[2].id];
+        stage.backend_abandoned("tnm", &begun, now);
         stage.turns();
         assert_eq!(stage.in_flight("tnm"), 0);
         let unsure = "uncertain (the backend stopped answering)";
@@ -228,6 +229,37 @@ cases! {
         let again = stage.wait(seconds(3)).turns();
         assert_eq!(texts(&again), ["to 2"]);
         assert_eq!((stage.state(given[1].id), stage.reason(given[1].id).as_str()), (State::Sent, "sent after all"));
+    }
+
+    /// Late news of a thread that was given up, while the next one has the message: it is sent, and its place is still taken.
+    fn news_of_a_former_thread_frees_no_place(stage) {
+        submit(stage, "zain", "+1", "hello");
+        let first = stage.turns().remove(0);
+        let now = stage.now;
+        stage.backend_abandoned("zain", &[first.id], now);
+        stage.backend_up("zain");
+        let again = stage.wait(seconds(3)).turns();
+        assert_eq!(texts(&again), ["hello"], "the second attempt");
+        let now = stage.now;
+        stage.sent_after_all(first.id, Receipt::default(), now);
+        submit(stage, "zain", "+2", "next");
+        assert_eq!(stage.turns(), [], "the window of one is full");
+        assert_eq!(stage.state(first.id), State::Sent);
+        stage.tells(&again[0], temporary());
+        assert_eq!(texts(&stage.turns()), ["next"]);
+        assert_eq!(stage.state(first.id), State::Sent, "what left has left");
+    }
+
+    /// What a thread that was given up had not begun did not leave: it goes at once, and is in no doubt.
+    fn what_a_lost_thread_had_not_begun(stage) {
+        submit(stage, "tnm", "+1", "begun");
+        submit(stage, "tnm", "+2", "waits");
+        let given = stage.turns();
+        let now = stage.now;
+        stage.backend_abandoned("tnm", &[given[0].id], now);
+        stage.backend_up("tnm");
+        assert_eq!(texts(&stage.turns()), ["waits"]);
+        assert_eq!((stage.state(given[0].id), stage.counters().uncertain), (State::Uncertain, 1));
     }
 
     /// P4: what cannot be sent in time ends as expired, also while its backend is down.
