@@ -50,7 +50,8 @@ fn unasked_at_every_octet_of_every_answer() {
     let mut played = 0;
     for (command, said) in EXCHANGES {
         let expected = play(command, said);
-        let [answer] = expected.iter().filter(|what| what.starts_with("answer")).collect::<Vec<_>>()[..] else {
+        let [answer] = expected.iter().filter(|what| what.starts_with("answer")).collect::<Vec<_>>()[..]
+        else {
             panic!("{command}: one answer, not {expected:?}");
         };
         for unasked in UNASKED {
