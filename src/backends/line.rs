@@ -262,3 +262,46 @@ impl Shared {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::{Connection, Ids};
+    use crate::time::Timestamp;
+
+    /// A router that looks at the watchdog while it is asked.
+    struct Slow(Mutex<Option<Post>>);
+
+    impl Slow {
+        fn look(&self) {
+            let post = lock(&self.0);
+            let post = post.as_ref().expect("the router's end");
+            assert_eq!(post.busy_for(), None, "who waits for the router is not stuck");
+        }
+    }
+
+    impl Exchange for Slow {
+        fn deliver(&self, _: Incoming) -> Result<MessageId, Refused> {
+            self.look();
+            Ok(Ids::new(None, 1).next(Timestamp::default()))
+        }
+        fn report(&self, _: Report) -> Result<(), Refused> {
+            Ok(())
+        }
+        fn sent(&self, _: MessageId, _: Result<Receipt, SendFailure>) {
+            self.look();
+        }
+        fn up(&self, _: &str) {}
+        fn note(&self, _: &str) {}
+    }
+
+    #[test]
+    fn p7_isolation_a_slow_disk_makes_no_backend_look_stuck() {
+        let slow = Arc::new(Slow(Mutex::default()));
+        let (post, line) = line("zain".into(), 1, slow.clone());
+        *lock(&slow.0) = Some(post);
+        let id = line.deliver(Incoming::new(Connection::new("zain", "+1"), "hello")).unwrap();
+        line.sent(id, Ok(Receipt::default()));
+        assert!(lock(&slow.0).as_ref().unwrap().busy_for().is_some(), "then it is at work again");
+    }
+}

@@ -11,6 +11,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// So many events wait at most; beyond that the web answers 503 and backends wait.
 pub const EVENT_LIMIT: usize = 8_192;
 
+/// So many late answers lie unread at most: more than can be owed at one time.
+pub const ANSWER_LIMIT: usize = 131_072;
+
 /// Told once the outcome is on disk.
 pub type Told<T> = Box<dyn FnOnce(Result<T, Refused>) + Send>;
 
@@ -209,9 +212,9 @@ impl Answers for Mouth {
     fn answer(&self, id: MessageId, app: &str, answer: LateAnswer) {
         {
             let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-            if answers.len() >= EVENT_LIMIT {
+            if answers.len() >= ANSWER_LIMIT {
                 return log::error!(
-                    "app {app} answered message {id} while {EVENT_LIMIT} answers lay unread; dropped"
+                    "app {app} answered message {id} while {ANSWER_LIMIT} answers lay unread; dropped"
                 );
             }
             answers.push(Answered { id, app: app.to_string(), answer });

@@ -259,6 +259,7 @@ impl Router {
         if self.stopping || self.doomed.is_some() {
             return;
         }
+        let mut stale = Vec::new();
         for (name, desk) in &mut self.desks {
             let due = match desk.next_due {
                 NextDue::Unknown => true,
@@ -286,11 +287,20 @@ impl Router {
                 }
             }
             for Taken { outgoing, uncertain } in taken {
+                if outgoing.expires_at <= now && !self.clock_behind {
+                    // After a long pause there are more than one sweep finds.
+                    stale.push(outgoing.id);
+                    desk.next_due = NextDue::Unknown;
+                    continue;
+                }
                 desk.in_flight += 1;
                 let flight = Flight { backend: name.clone(), attempt: outgoing.attempt, uncertain };
                 self.flights.insert(outgoing.id, flight);
                 self.taken.push(outgoing);
             }
+        }
+        for id in stale {
+            self.expire(id, true, now);
         }
     }
 

@@ -279,10 +279,15 @@ impl Router {
         let Ok(overdue) = self.written(overdue) else { return };
         self.sweep_at = if overdue.len() < AT_ONCE { now + SWEEP } else { now };
         for id in overdue {
-            let settlement = Settlement::new(State::Expired, "router")
-                .because("its validity ended before it could be sent");
-            self.record(Change::Settle { id, settlement, at: now });
+            self.expire(id, false, now);
         }
         self.desks.values_mut().for_each(Desk::look_again);
+    }
+
+    /// Ends a message whose validity is over. `taken`: it was claimed just now, which is no attempt.
+    fn expire(&mut self, id: MessageId, taken: bool, now: Timestamp) {
+        let settlement = Settlement { uncounted: taken, ..Settlement::new(State::Expired, "router") }
+            .because("its validity ended before it could be sent");
+        self.record(Change::Settle { id, settlement, at: now });
     }
 }

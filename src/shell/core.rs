@@ -199,8 +199,11 @@ impl Core {
         let name = outgoing.connection.backend.clone();
         let handed = self.running.get(&name).is_some_and(|running| running.post.send(outgoing).is_ok());
         if !handed {
-            let why = SendFailure::Untried("the backend was not there to take it".into());
+            // Its mailbox is not as the books say. A new life has an empty one.
+            log::error!("backend {name} could not be handed message {id}; it is started again");
             self.router.backend_down(&name);
+            self.leave(&name);
+            let why = SendFailure::Untried("the backend was not there to take it".into());
             self.router.sent(id, Err(why), now);
         }
     }

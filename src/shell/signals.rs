@@ -8,6 +8,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io;
 use std::path::Path;
+use std::thread::Builder;
 
 /// From now on these signals wait for [`serve`] instead of ending the process.
 pub(super) fn catch() -> io::Result<Signals> {
@@ -30,8 +31,18 @@ pub(super) fn serve(
             _ if stopping => end_at_once(signal, journal),
             _ => {
                 stopping = true;
-                mouth.say(Event::Stop);
+                stop(mouth);
             }
+        }
+    }
+}
+
+/// Asks for a clean stop without waiting: when the channel is full because the router is stuck, a second signal must still be heard.
+fn stop(mouth: &Mouth) {
+    if mouth.try_say(Event::Stop).is_err() {
+        let patient = mouth.clone();
+        if Builder::new().name("stop".into()).spawn(move || patient.say(Event::Stop)).is_err() {
+            mouth.say(Event::Stop);
         }
     }
 }

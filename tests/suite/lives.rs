@@ -81,6 +81,10 @@ fn p15_a_backend_that_comes_back_waits_for_its_old_thread() {
     let texts = ["slow a", "slow b", "slow c", "slow d"];
     ill(&daemon, &mut acknowledged, &texts.map(|text| format!("echo {text}")).each_ref().map(String::as_str));
     daemon.wait_for_line("peer ill");
+    // A reply that is decided while its backend is away fails, as it should.
+    daemon.wait_until("every reply is decided", |daemon| {
+        (daemon.messages("direction=out").len() == texts.len()).then_some(())
+    });
     reload(&daemon, &without_ill(), "-ill");
     reload(&daemon, &settings(8, "5 s"), "+ill");
     wait_until_left(&daemon, texts.map(String::from).to_vec());

@@ -293,6 +293,22 @@ cases! {
     }
 
     /// What is in the hands of a backend is not declared dead under it.
+    /// P4: after a long pause there is more to expire than one look finds; none of it leaves.
+    fn p4_nothing_stale_leaves(stage) {
+        stage.backend_down("tnm");
+        let ids: Vec<_> = (0..1_200).map(|n| submit(stage, "tnm", &format!("+{}", n % 700), "old news")).collect();
+        stage.turn();
+        stage.wait(49 * HOUR);
+        stage.backend_up("tnm");
+        assert_eq!(stage.turns(), []);
+        for id in ids {
+            let row = stage.detail(id).row;
+            assert_eq!((row.state, row.attempts), (State::Expired, 0));
+        }
+        assert_eq!(stage.in_flight("tnm"), 0);
+        stage.assert_conserved();
+    }
+
     fn what_is_being_sent_does_not_expire(stage) {
         let given = one(stage);
         stage.wait(49 * HOUR).turns();
