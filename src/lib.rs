@@ -6,6 +6,7 @@
 //! - the nouns: [`time`], [`message`];
 //! - the core, without threads, clock or I/O of its own: [`store`] (where messages are safe), [`apps`] (what answers), [`phases`] (how
 //!   apps are asked), [`retry`] and [`guard`] (pure rules), [`router`] (accept, step, commit, sent, report);
+//! - [`modem`]: the talk with a GSM modem as a state machine, without a port;
 //! - the world around it: [`settings`], [`backends`] (lines to the world), [`registry`] (what settings may name);
 //! - the daemon: [`hub`] (what threads say to each other), [`web`], [`shell`] (threads, signals, the clock), [`cli`];
 //! - for people who write apps: [`testing`].
