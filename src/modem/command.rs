@@ -81,7 +81,7 @@ impl Command {
         &self.text
     }
 
-    /// Whether `NO CARRIER` and its like end this command (27.007 6.3): only those about calls.
+    /// Whether `NO CARRIER` and its like end this command (V.250 6.3): only those about calls.
     pub(super) fn is_about_calls(&self) -> bool {
         let text = self.text.to_ascii_uppercase();
         ["ATD", "ATA", "ATH", "AT+CHUP"].iter().any(|start| text.starts_with(start))

@@ -12,25 +12,14 @@
 //! - How octets were cut into reads makes no difference.
 
 use super::answers;
-use super::command::{Answer, Command, Outcome, begins_with_name};
-use super::errors::ModemError;
+use super::command::{Answer, Command, Outcome};
 use super::line::{Assembler, CTRL_Z, LINE_LIMIT, Line, Piece};
+use super::meaning::{Meaning, clean};
+use super::pending::{Open, REST_OF_URC};
 use super::regain::{self, Regaining, Step};
-use super::urc::{self, Direct, Kind, Recognised, Urc};
+use super::urc::{Recognised, Urc};
+use super::waiting::{AFTER_ERROR, Waiting};
 use std::time::Duration;
-
-/// After a refusal some modems say `OK` as well; so long it is awaited.
-const AFTER_ERROR: Duration = Duration::from_millis(100);
-/// So long the rest of an unsolicited result code may take.
-const REST_OF_URC: Duration = Duration::from_secs(5);
-/// An answer that goes on line by line may take so many times its time.
-const PATIENCE: u32 = 4;
-/// No answer has more lines; a list of all messages of a full modem has a tenth of it.
-const ANSWER_LINES: usize = 4096;
-/// No answer has more octets.
-const ANSWER_SIZE: usize = 1024 * 1024;
-/// No text of the network has more octets; 182 letters are what fits into one.
-const QUOTE_LIMIT: usize = 4096;
 
 /// What happened, in order.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -58,84 +47,44 @@ pub struct Busy(pub Command);
 /// The talk with one modem.
 #[derive(Clone, Debug, Default)]
 pub struct Dialogue {
-    lines: Assembler,
-    state: State,
-    open: Option<Open>,
-    last: Option<Last>,
+    pub(super) lines: Assembler,
+    pub(super) state: State,
+    pub(super) open: Option<Open>,
+    pub(super) last: Option<Last>,
     /// Whether results are words; `None` until one was.
-    verbose: Option<bool>,
-    previous: String,
+    pub(super) verbose: Option<bool>,
+    pub(super) previous: String,
     /// What lines of the command that timed out begin with.
-    late: Vec<String>,
+    pub(super) late: Vec<String>,
     /// A question may still be answered, and the result that follows such an answer is not the command's.
-    question_owed: bool,
-    result_owed: bool,
+    pub(super) question_owed: bool,
+    pub(super) result_owed: bool,
 }
 
 #[derive(Clone, Debug, Default)]
-enum State {
+pub(super) enum State {
     #[default]
     Closed,
     Resting,
-    Waiting(Waiting),
+    Waiting(Box<Waiting>),
     Regaining(Regaining),
-}
-
-#[derive(Clone, Debug)]
-struct Waiting {
-    command: Command,
-    lines: Vec<String>,
-    size: usize,
-    cut: bool,
-    deadline: Duration,
-    at_last: Duration,
-    body_written: bool,
-    /// Whether a line came that the command expects.
-    answered: bool,
-    /// A result that something may still follow, and until when.
-    settling: Option<(Outcome, Duration)>,
-    /// A registration without its setting in front, when that was asked for: unasked, the first half of the answer, or the answer of a
-    /// modem that leaves it out. Held back until the next line, and then remembered.
-    held: Option<String>,
-    either: Option<String>,
-}
-
-/// An unsolicited result code whose rest has not come.
-#[derive(Clone, Debug)]
-enum Open {
-    Pdu { kind: Kind, header: String, length: Option<usize>, until: Duration },
-    Text { header: String, until: Duration },
-    Quote { text: String, until: Duration },
 }
 
 /// The last line that was not unasked. When an unasked line was written into the midst of it, the rest of it follows.
 #[derive(Clone, Debug)]
-struct Last {
-    text: String,
-    understood: bool,
-    place: Place,
-    torn: bool,
+pub(super) struct Last {
+    pub(super) text: String,
+    pub(super) understood: bool,
+    pub(super) place: Place,
+    pub(super) torn: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Place {
+pub(super) enum Place {
     Answer,
     Result,
     Held,
     Nowhere,
-}
-
-enum Meaning {
-    Echo,
-    Result(Outcome),
-    /// A line that the command, or the question, expects.
-    Answer,
-    Late,
-    Question,
-    /// Unasked, or the answer.
-    Either,
-    Unasked(Recognised),
-    Plain,
 }
 
 impl Dialogue {
@@ -164,20 +113,7 @@ impl Dialogue {
             return Err(Busy(command));
         }
         let octets = [command.text.as_bytes(), b"\r"].concat();
-        let time = if command.body.is_some() { command.prompt_time } else { command.answer_time };
-        self.state = State::Waiting(Waiting {
-            lines: Vec::new(),
-            size: 0,
-            cut: false,
-            deadline: now + time,
-            at_last: now + time.saturating_mul(PATIENCE),
-            body_written: false,
-            answered: false,
-            settling: None,
-            held: None,
-            either: None,
-            command,
-        });
+        self.state = State::Waiting(Box::new(Waiting::new(command, now)));
         self.last = None;
         self.watch_for_prompt();
         Ok(octets)
@@ -274,7 +210,8 @@ impl Dialogue {
         {
             self.tell_held(out);
             self.hold(text);
-            self.last = Some(Last { text: raw.to_string(), understood: true, place: Place::Held, torn: false });
+            self.last =
+                Some(Last { text: raw.to_string(), understood: true, place: Place::Held, torn: false });
             return;
         }
         let meaning = match (meaning, answers::registration_urc(text)) {
@@ -299,77 +236,6 @@ impl Dialogue {
         self.last = place.map(|place| Last { text: raw.to_string(), understood, place, torn: false });
     }
 
-    /// What a line means here. `numbers`: whether it may be a numeric result.
-    fn meaning(&self, text: &str, numbers: bool) -> Meaning {
-        if self.is_echo(text) {
-            return Meaning::Echo;
-        }
-        if let Some(outcome) = self.result(text, numbers) {
-            return Meaning::Result(outcome);
-        }
-        let expected = match &self.state {
-            State::Waiting(waiting) => waiting.expects(text),
-            State::Regaining(regaining) => begins_with_name(text, name_of(regaining.question())),
-            _ => false,
-        };
-        if expected {
-            return Meaning::Answer;
-        }
-        if self.question_owed && regain::is_probe_answer(text) {
-            return Meaning::Question;
-        }
-        if self.late.iter().any(|name| begins_with_name(text, name)) && !urc::is_registration(text) {
-            return Meaning::Late;
-        }
-        if let State::Waiting(waiting) = &self.state
-            && urc::is_registration(text)
-            && waiting.command.expects_line(text)
-        {
-            // Without a status it is the first half of a line at most.
-            return answers::registration_urc(text).map_or(Meaning::Plain, |_| Meaning::Either);
-        }
-        if let Some(recognised) = urc::recognise(text) {
-            return Meaning::Unasked(recognised);
-        }
-        let free = matches!(&self.state, State::Waiting(waiting) if waiting.command.expects_anything());
-        if urc::looks_like_a_code(text) && !free {
-            return Meaning::Unasked(Recognised::Whole(Urc::Other(text.to_string())));
-        }
-        if numbers && text == "2" && self.verbose == Some(false) {
-            return Meaning::Unasked(Recognised::Whole(Urc::Ring("RING".into())));
-        }
-        Meaning::Plain
-    }
-
-    /// A final result, in words or, as long as the modem uses no words, in numbers (V.250 5.7.1).
-    fn result(&self, text: &str, numbers: bool) -> Option<Outcome> {
-        let text: String = text.chars().filter(char::is_ascii).collect();
-        let text = text.trim();
-        if text == "OK" {
-            return Some(Outcome::Ok);
-        }
-        if let Some(error) = ModemError::parse(text) {
-            return Some(Outcome::Error(error));
-        }
-        let about_calls = matches!(&self.state, State::Waiting(waiting) if waiting.command.is_about_calls());
-        if about_calls && (urc::is_call_end(text) || text == "CONNECT" || text.starts_with("CONNECT ")) {
-            return Some(Outcome::Call(text.to_string()));
-        }
-        let answered = matches!(&self.state, State::Regaining(regaining) if regaining.is_answered());
-        if !numbers || (self.verbose == Some(true) && !answered) {
-            return None;
-        }
-        match text {
-            "0" => Some(Outcome::Ok),
-            "4" => Some(Outcome::Error(ModemError::Plain)),
-            "3" if about_calls => Some(Outcome::Call("NO CARRIER".into())),
-            "6" if about_calls => Some(Outcome::Call("NO DIALTONE".into())),
-            "7" if about_calls => Some(Outcome::Call("BUSY".into())),
-            "8" if about_calls => Some(Outcome::Call("NO ANSWER".into())),
-            _ => None,
-        }
-    }
-
     /// Acts on a line that is not unasked. Gives where it went, if its rest may still follow.
     fn answered(
         &mut self,
@@ -381,6 +247,9 @@ impl Dialogue {
         match meaning {
             Meaning::Echo | Meaning::Either | Meaning::Unasked(_) => None,
             Meaning::Late => {
+                if let State::Regaining(regaining) = &mut self.state {
+                    regaining.line(text, now);
+                }
                 out.push(Happening::Late(text.to_string()));
                 None
             }
@@ -397,10 +266,7 @@ impl Dialogue {
                         out.push(Happening::Late(text.to_string()));
                         None
                     }
-                    State::Waiting(waiting) => {
-                        waiting.add(text, expected, now);
-                        Some(Place::Answer)
-                    }
+                    State::Waiting(waiting) => waiting.add(text, expected, now).then_some(Place::Answer),
                     State::Regaining(regaining) => {
                         regaining.line(text, now);
                         Some(Place::Nowhere)
@@ -440,7 +306,7 @@ impl Dialogue {
                     return None;
                 }
                 if let Outcome::Error(_) = outcome {
-                    waiting.settling = Some((outcome, now + AFTER_ERROR));
+                    waiting.settling = Some((outcome, now.saturating_add(AFTER_ERROR)));
                     return Some(Place::Result);
                 }
                 self.finish(outcome, now, out);
@@ -455,7 +321,7 @@ impl Dialogue {
     }
 
     fn unasked(&mut self, recognised: Recognised, text: &str, now: Duration, out: &mut Vec<Happening>) {
-        let until = now + REST_OF_URC;
+        let until = now.saturating_add(REST_OF_URC);
         match recognised {
             Recognised::Whole(urc) => {
                 if let Urc::Started(_) = urc {
@@ -489,8 +355,7 @@ impl Dialogue {
                 let mut octets = waiting.command.body.clone().unwrap_or_default().into_bytes();
                 octets.push(CTRL_Z);
                 waiting.body_written = true;
-                waiting.deadline = now + waiting.command.answer_time;
-                waiting.at_last = now + waiting.command.answer_time.saturating_mul(PATIENCE);
+                waiting.begin(waiting.command.answer_time, now);
                 out.push(Happening::Write(octets));
             }
             State::Regaining(regaining) => {
@@ -518,6 +383,7 @@ impl Dialogue {
     fn finish(&mut self, outcome: Outcome, now: Duration, out: &mut Vec<Happening>) {
         self.tell_held(out);
         let State::Waiting(waiting) = std::mem::replace(&mut self.state, State::Resting) else { return };
+        let waiting = *waiting;
         let out_of_step = matches!(outcome, Outcome::Assumed | Outcome::NoPrompt | Outcome::TimedOut);
         self.late = if out_of_step { waiting.command.expects.clone() } else { Vec::new() };
         self.previous = waiting.command.text.clone();
@@ -577,79 +443,6 @@ impl Dialogue {
         }
     }
 
-    /// Whether the line belongs to a text that has begun.
-    fn continues_text(&mut self, line: &Line, out: &mut Vec<Happening>) -> bool {
-        match &mut self.open {
-            Some(Open::Text { header, .. }) => {
-                let (header, text) = (std::mem::take(header), line.text.trim().to_string());
-                self.open = None;
-                out.push(Happening::Urc(Urc::TextMessage { header, text }));
-                true
-            }
-            Some(Open::Quote { text, .. }) => {
-                let code = line.text.trim_start().starts_with(['+', '^']);
-                if code && matches!(urc::recognise(clean(&line.text)), Some(Recognised::Whole(_))) {
-                    return false;
-                }
-                text.push('\n');
-                text.push_str(line.text.trim_end());
-                if !urc::ussd_is_open(text) || text.len() > QUOTE_LIMIT {
-                    self.give_up_open(out);
-                }
-                true
-            }
-            _ => false,
-        }
-    }
-
-    /// Whether the line is the PDU that a header announced. While a command is under way, its length must tell: a number of the
-    /// SIM has nothing but such digits, too.
-    fn is_second_half(&self, text: &str) -> bool {
-        let Some(Open::Pdu { length, .. }) = &self.open else { return false };
-        if !urc::is_hex(text) || self.is_echo(text) {
-            return false;
-        }
-        let waiting = matches!(self.state, State::Waiting(_));
-        match length {
-            Some(length) if urc::fits(text, *length) => true,
-            Some(_) if waiting => false,
-            _ => text.len() >= SHORTEST_PDU,
-        }
-    }
-
-    fn take_pdu(&mut self, pdu: &str, out: &mut Vec<Happening>) {
-        if let Some(Open::Pdu { kind, header, .. }) = self.open.take() {
-            out.push(Happening::Urc(kind.urc(Direct { header, pdu: pdu.to_ascii_uppercase() })));
-        }
-    }
-
-    /// The rest does not come. A text is given as far as it came.
-    fn give_up_open(&mut self, out: &mut Vec<Happening>) {
-        match self.open.take() {
-            Some(Open::Pdu { header, .. } | Open::Text { header, .. }) => {
-                out.push(Happening::Urc(Urc::Torn(header)));
-            }
-            Some(Open::Quote { text, .. }) => out.push(Happening::Urc(urc::ussd(&text))),
-            None => {}
-        }
-    }
-
-    /// The line put together with the one before, if something unasked was written into the midst of it. Either half may
-    /// make sense by itself (`+CMGS: 1` and `2`), so line ends are counted: a line that was torn has one on each side.
-    fn rejoined(&self, line: &Line) -> Option<String> {
-        let last = self.last.as_ref().filter(|last| last.torn && line.endings == 1)?;
-        let whole = format!("{}{}", last.text, line.text);
-        let alone = clean(&line.text);
-        let makes_sense = |text: &str| !matches!(self.meaning(text, false), Meaning::Plain);
-        let joined = if last.understood {
-            let header = ["+CMGR", "+CMGL"].iter().any(|name| begins_with_name(clean(&last.text), name));
-            !makes_sense(alone) && !(header && urc::is_hex(alone) && alone.len() >= SHORTEST_PDU)
-        } else {
-            makes_sense(clean(&whole)) || !makes_sense(alone)
-        };
-        joined.then_some(whole)
-    }
-
     /// The last line was only half of one: it counts no more.
     fn take_back(&mut self) {
         let Some(last) = self.last.take() else { return };
@@ -662,120 +455,6 @@ impl Dialogue {
             }
         }
     }
-
-    /// Modems echo in spite of `ATE0`, twice, or again after they started anew; so the line is compared, each time.
-    fn is_echo(&self, text: &str) -> bool {
-        // `AT` alone may be the first half of an echo.
-        let earlier = self.previous.len() > 2 && text == self.previous;
-        earlier
-            || match &self.state {
-                State::Waiting(waiting) => {
-                    text == waiting.command.text
-                        || (waiting.body_written && waiting.command.body.as_deref() == Some(text))
-                }
-                State::Regaining(regaining) => text == regaining.question(),
-                _ => false,
-            }
-    }
-
-    /// The line without an echo, or a prompt, that no line end parts from it.
-    fn without_echo<'a>(&self, text: &'a str) -> &'a str {
-        let State::Waiting(waiting) = &self.state else { return text };
-        let mut rest = text;
-        if waiting.body_written {
-            rest = rest.trim_start_matches(['>', ' ']);
-        }
-        let body = waiting.command.body.as_deref().filter(|body| waiting.body_written && !body.is_empty());
-        for said in [Some(waiting.command.text.as_str()), body].into_iter().flatten() {
-            let behind = rest.strip_prefix(said).map(str::trim_start).filter(|behind| !behind.is_empty());
-            if let Some(behind) = behind
-                && !matches!(self.meaning(behind, false), Meaning::Plain | Meaning::Echo)
-            {
-                rest = behind;
-            }
-        }
-        if rest.is_empty() { text } else { rest }
-    }
-}
-
-impl Waiting {
-    fn next_deadline(&self) -> Duration {
-        self.settling.as_ref().map_or(self.deadline, |(_, until)| *until)
-    }
-
-    fn awaits_prompt(&self) -> bool {
-        self.command.body.is_some() && !self.body_written
-    }
-
-    fn outcome_without_result(&self) -> Outcome {
-        if self.awaits_prompt() {
-            Outcome::NoPrompt
-        } else if self.answered && self.command.ok_may_lack.is_some() {
-            Outcome::Assumed
-        } else {
-            Outcome::TimedOut
-        }
-    }
-
-    /// Some names are used for answers and unasked; their shape tells.
-    fn expects(&self, text: &str) -> bool {
-        let unasked = ["+CUSD", "+CMTI", "+CDSI", "+CMT", "+CDS", "+CBM", "+CRING"];
-        let caller = begins_with_name(text, "+CLIP")
-            && text.split_once(':').is_some_and(|(_, rest)| rest.contains('"'));
-        self.command.expects_line(text)
-            && !caller
-            && !answers::is_registration_urc(text)
-            && !unasked.iter().any(|name| begins_with_name(text, name))
-    }
-
-    fn add(&mut self, text: &str, expected: bool, now: Duration) {
-        let (text, glued) = without_ok(text, expected);
-        if self.lines.len() >= ANSWER_LINES || self.size + text.len() > ANSWER_SIZE {
-            self.cut = true;
-        } else {
-            self.size += text.len();
-            self.lines.push(text.to_string());
-        }
-        self.answered |= expected;
-        if self.awaits_prompt() {
-            return;
-        }
-        let patience = self.command.ok_may_lack.filter(|_| self.answered).unwrap_or(self.command.answer_time);
-        self.deadline = (now + patience).min(self.at_last);
-        if glued {
-            self.settling = Some((Outcome::Ok, now + AFTER_ERROR));
-        }
-    }
-}
-
-impl Open {
-    fn until(&self) -> Duration {
-        match self {
-            Open::Pdu { until, .. } | Open::Text { until, .. } | Open::Quote { until, .. } => *until,
-        }
-    }
-}
-
-/// A PDU with its service center has more digits than this.
-const SHORTEST_PDU: usize = 14;
-
-/// Parts the `OK` from a line that it is glued to: `+CSQ: 15,99OK`. Only where it cannot belong to a text.
-fn without_ok(text: &str, expected: bool) -> (&str, bool) {
-    let rest = text.strip_suffix("OK").map(str::trim_end).filter(|rest| {
-        let complete = rest.ends_with(|letter: char| letter.is_ascii_digit() || "\")".contains(letter));
-        let unquoted = rest.matches('"').count().is_multiple_of(2);
-        (expected && complete && unquoted) || urc::is_hex(rest)
-    });
-    rest.map_or((text, false), |rest| (rest, true))
-}
-
-/// Without blanks, and without the 8-bit garbage that some modems put before a line.
-fn clean(text: &str) -> &str {
-    text.trim_start_matches(|letter: char| !letter.is_ascii() || letter == ' ').trim_end()
-}
-
-fn name_of(question: &str) -> &str {
-    question.trim_start_matches("AT").trim_end_matches('?')
 }
 
 fn short(text: &str) -> String {

@@ -89,30 +89,24 @@ impl Regaining {
         matches!(self.phase, Phase::Asked { answered: true, .. })
     }
 
-    /// Something came that was no result and nothing unasked. Gives whether it was the answer to the question.
-    pub(super) fn line(&mut self, line: &str, now: Duration) -> bool {
+    /// Something came that was no result and nothing unasked.
+    pub(super) fn line(&mut self, line: &str, now: Duration) {
         let named = begins_with_name(line, self.probe().1);
         match &mut self.phase {
-            Phase::Quiet { until, at_last } => {
-                *until = (now + QUIET_TIME).min(*at_last);
-                false
-            }
-            Phase::Asked { answered, .. } => {
-                *answered |= named;
-                named
-            }
+            Phase::Quiet { until, at_last } => *until = now.saturating_add(QUIET_TIME).min(*at_last),
+            Phase::Asked { answered, .. } => *answered |= named,
         }
     }
 
     /// A final result came.
     pub(super) fn result(&mut self, refused: bool, now: Duration) -> Step {
         match &mut self.phase {
-            Phase::Quiet { until, at_last } => *until = (now + QUIET_TIME).min(*at_last),
+            Phase::Quiet { until, at_last } => *until = now.saturating_add(QUIET_TIME).min(*at_last),
             Phase::Asked { answered: true, .. } => return Step::Done,
             Phase::Asked { until, .. } => {
                 self.bare += 1;
                 if refused {
-                    *until = (now + AFTER_REFUSAL).min(*until);
+                    *until = now.saturating_add(AFTER_REFUSAL).min(*until);
                 }
             }
         }
@@ -137,7 +131,7 @@ impl Regaining {
             Phase::Quiet { .. } => {
                 self.asked += 1;
                 (self.bare, self.escapes) = (0, 0);
-                self.phase = Phase::Asked { until: now + QUESTION_TIME, answered: false };
+                self.phase = Phase::Asked { until: now.saturating_add(QUESTION_TIME), answered: false };
                 Step::Write([self.question().as_bytes(), b"\r"].concat())
             }
             Phase::Asked { answered: true, .. } => Step::Done,
@@ -164,5 +158,5 @@ impl Regaining {
 }
 
 fn quiet(now: Duration) -> Phase {
-    Phase::Quiet { until: now + QUIET_TIME, at_last: now + LONGEST_QUIET }
+    Phase::Quiet { until: now.saturating_add(QUIET_TIME), at_last: now.saturating_add(LONGEST_QUIET) }
 }

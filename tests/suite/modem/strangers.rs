@@ -239,7 +239,7 @@ impl Modem {
             if !data.is_empty() {
                 said.push_str(&format!("{end}{data}{end}"));
             }
-            if !(whim.ok_lacks && !data.is_empty()) {
+            if data.is_empty() || !whim.ok_lacks {
                 said.push_str(&format!("{end}OK{end}"));
             }
         }
