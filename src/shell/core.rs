@@ -554,15 +554,25 @@ impl Core {
         }
         self.turn(now);
         // Whoever still waits for an answer gets one.
-        while let Ok(event) = self.events.try_recv() {
-            self.apply(event, now);
-        }
+        self.refuse_the_rest(now);
         self.turn(now);
         if let Err(error) = self.router.store_mut().close() {
             log::error!("{error}");
         }
+        // Closing took a while, and somebody may have asked meanwhile. Nothing is written any more.
+        self.refuse_the_rest(now);
+        for told in self.told.drain(..) {
+            told(None);
+        }
         log::info!("stopped");
         self.ending
+    }
+
+    /// Takes what lies in the channel; the router refuses it, for it is stopping.
+    fn refuse_the_rest(&mut self, now: Timestamp) {
+        while let Ok(event) = self.events.try_recv() {
+            self.apply(event, now);
+        }
     }
 
     fn now(&mut self) -> Timestamp {

@@ -75,9 +75,11 @@ fn p16_stop_exits_0_and_loses_nothing() {
         daemon.wait_until("everything is handled", |daemon| {
             daemon.messages("state=received").is_empty().then_some(())
         });
-        daemon.wait_until("everything is sent", |daemon| {
-            daemon.messages("state=queued").is_empty().then_some(())
-        });
+        for state in ["queued", "sending"] {
+            daemon.wait_until("everything is sent", |daemon| {
+                daemon.messages(&format!("state={state}")).is_empty().then_some(())
+            });
+        }
         let ended = daemon.stop();
         let counts = crate::daemon::rapidsms(ended.folder.path(), &["status", "--json"]).exits(4).json();
         let count = |state: &str| {
