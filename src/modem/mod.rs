@@ -1,6 +1,6 @@
 //! Talking to a modem, without a modem: octets in, happenings out.
 //!
-//! - [`line`]: octets to lines, whatever the modem does to its line ends; the `> ` prompt.
+//! - [`mod@line`]: octets to lines, whatever the modem does to its line ends; the `> ` prompt.
 //! - [`command`]: one command and its answer.
 //! - [`dialogue`]: one command at a time, its answer, and what comes unasked in between.
 //! - [`urc`]: what modems say unasked (unsolicited result codes).

@@ -75,20 +75,11 @@ fn p16_stop_exits_0_and_loses_nothing() {
         daemon.wait_until("everything is handled", |daemon| {
             daemon.messages("state=received").is_empty().then_some(())
         });
-<<<<<<< HEAD
         for state in ["queued", "sending"] {
             daemon.wait_until("everything is sent", |daemon| {
                 daemon.messages(&format!("state={state}")).is_empty().then_some(())
             });
         }
-=======
-        daemon.wait_until("everything is sent", |daemon| {
-            // In this order: what is on its way has left the one and is seen in the other.
-            let left =
-                daemon.messages("state=queued").is_empty() && daemon.messages("state=sending").is_empty();
-            left.then_some(())
-        });
->>>>>>> reva
         let ended = daemon.stop();
         let counts = crate::daemon::rapidsms(ended.folder.path(), &["status", "--json"]).exits(4).json();
         let count = |state: &str| {
