@@ -2,6 +2,7 @@
 //! tells everybody who waited for it.
 
 use super::supervisor::{self, Leaving, Running};
+use super::wall;
 use crate::apps::Host;
 use crate::guard;
 use crate::hub::board::{BackendNotice, BackendState, Board};
@@ -16,7 +17,7 @@ use crossbeam_channel::Receiver;
 use sd_notify::NotifyState;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 /// So many events make one batch at most.
 const BATCH: usize = 1_024;
@@ -106,10 +107,7 @@ impl Core {
         }
         self.put_in_order();
         self.turn(now);
-        let trouble = self.router.trouble().map(ToString::to_string);
-        let mut board = self.board.lock();
-        board.started_at = Some(now);
-        board.trouble = trouble;
+        self.board.lock().started_at = Some(now);
     }
 
     /// Runs until it is told to stop.
@@ -585,13 +583,6 @@ impl Core {
         }
         board.clock_behind = reading.behind;
         reading.now
-    }
-}
-
-fn wall() -> Timestamp {
-    match SystemTime::now().duration_since(UNIX_EPOCH) {
-        Ok(since) => Timestamp::from_seconds(0) + since,
-        Err(before) => Timestamp::from_seconds(0) - before.duration(),
     }
 }
 
