@@ -176,6 +176,7 @@ impl Router {
         for id in late.map(|(id, _)| *id).collect::<Vec<_>>() {
             self.give_up(id, "timed out", now);
         }
+        self.store.running(None);
         if self.trouble.is_none() {
             self.claim(now);
             self.release_held(now);

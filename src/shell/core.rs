@@ -170,6 +170,9 @@ impl Core {
         self.router.step(now);
         let committed = self.router.commit(now);
         let error = committed.as_ref().err();
+        // Who is told that something was refused and then asks for the health gets the same answer.
+        let trouble = self.router.trouble().map(ToString::to_string);
+        self.board.lock().trouble = trouble;
         for told in self.told.drain(..) {
             told(error);
         }
@@ -178,7 +181,6 @@ impl Core {
         }
         let store = self.router.store();
         let (waiting_in, waiting_out) = (store.waiting(Direction::In), store.waiting(Direction::Out));
-        let trouble = self.router.trouble().map(ToString::to_string);
         let mut board = self.board.lock();
         board.progress_at = now;
         board.counters = self.router.counters();
@@ -187,9 +189,6 @@ impl Core {
             notice.in_flight = self.router.in_flight(name);
         }
         (board.waiting_in, board.waiting_out) = (waiting_in, waiting_out);
-        if board.trouble != trouble {
-            board.trouble = trouble;
-        }
     }
 
     fn hand_over(&mut self, outgoing: Outgoing, now: Timestamp) {

@@ -30,7 +30,9 @@ pub mod sqlite;
 ///
 /// **Claims.** [`unfinished`](Store::unfinished) and [`take_due`](Store::take_due) claim what they return: it is not returned
 /// again until it is settled back to `queued` or `uncertain`, or until `recover`. Attempts are counted by the claim, hence on disk before
-/// an app or a carrier sees the message, provided that the caller commits in between (it must).
+/// an app or a carrier sees the message, provided that the caller commits in between (it must). An attempt of a received message that ended
+/// with its process stays counted only if [`running`](Store::running) named the message: a text that kills the process is known by that, and
+/// a reboot loop, however long, makes no innocent message look like one.
 ///
 /// **History.** Every change of state appends an [`Entry`].
 pub trait Store: Send {
@@ -101,8 +103,12 @@ pub trait Store: Send {
         now: Timestamp,
     ) -> Result<(), StoreError>;
 
+    /// Notes which claimed message the apps see from now on; `None`: none any more. The note belongs to no transaction and waits for no disk. It
+    /// outlives the process, for the next one's `recover`, but not the machine: a power cut was nobody's text.
+    fn running(&mut self, id: Option<MessageId>);
+
     /// Makes the store fit what the process has in hand, after a start or a failed `commit`: every claimed received message
-    /// that is not `in_hand` can be claimed again, as [`Tried::Before`]. Returns the messages in `sending` that are not `in_hand`, which the caller settles.
+    /// that is not `in_hand` can be claimed again, as [`Tried::Before`], and its attempt does not count unless it was [`running`](Store::running), which nothing is afterwards. Returns the messages in `sending` that are not `in_hand`, which the caller settles.
     fn recover(
         &mut self,
         in_hand: &dyn Fn(MessageId) -> bool,

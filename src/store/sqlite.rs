@@ -419,6 +419,10 @@ impl Store for Sqlite {
         self.write(|changes| changes.change_contact(connection, change))
     }
 
+    fn running(&mut self, id: Option<MessageId>) {
+        self.guard.note(id);
+    }
+
     fn recover(
         &mut self,
         in_hand: &dyn Fn(MessageId) -> bool,
@@ -427,8 +431,10 @@ impl Store for Sqlite {
         let mut claimed = self.read(|connection, _| queries::claimed(connection))?;
         claimed.retain(|&id| !in_hand(id));
         if !claimed.is_empty() {
-            self.write(|changes| changes.release(&claimed))?;
+            let running = self.guard.running();
+            self.write(|changes| changes.release(&claimed, running))?;
         }
+        self.guard.note(None);
         let mut sending = self.read(queries::sending)?;
         sending.retain(|taken| !in_hand(taken.outgoing.id));
         Ok(sending)
