@@ -371,7 +371,10 @@ impl Run {
             }
             Step::Running { which } => {
                 let id = self.pick(which);
-                self.ask(|store| Ok(store.running(id)));
+                self.ask(|store| {
+                    store.running(id);
+                    Ok(())
+                });
                 self.running = id;
             }
             Step::Recover { in_hand } => self.recover(|id| in_hand && id.key() % 2 == 0),

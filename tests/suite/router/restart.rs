@@ -4,7 +4,7 @@
 use super::stage::*;
 use rapidsms::message::*;
 use rapidsms::retry::OnUncertain;
-use rapidsms::router::{BackendPolicy, Policy};
+use rapidsms::router::BackendPolicy;
 use rapidsms::time::Timestamp;
 
 /// Each text that the app saw, with a mark on those that may have been seen before.
