@@ -149,9 +149,14 @@ pub trait Store: Send {
         true
     }
 
-    /// Housekeeping for an idle moment, outside of any transaction. It does not wait for anybody.
-    fn tidy(&mut self) -> Result<(), StoreError> {
-        Ok(())
+    /// A helper for the housekeeping, on a thread of its own. Asked for between transactions; it must be dropped before the store is closed.
+    fn keeper(&self) -> Option<Box<dyn Keeper>> {
+        None
+    }
+
+    /// How many commits the [`Keeper`] has not seen yet.
+    fn untidy(&self) -> u32 {
+        0
     }
 
     /// Whether the files are still those that were opened; cheap enough for once a minute. When they are not, the store counts as
@@ -169,6 +174,12 @@ pub trait Store: Send {
     fn close(&mut self) -> Result<(), StoreError> {
         Ok(())
     }
+}
+
+/// Does what the writer would otherwise have to do within somebody's commit. Owned by one thread at a time.
+pub trait Keeper: Send {
+    /// Does it, waiting for nobody but the disk.
+    fn tidy(&mut self) -> Result<(), StoreError>;
 }
 
 /// Reads what is committed: for pages, the API and the CLI. Owned by one thread at a time.

@@ -9,6 +9,7 @@
 mod changes;
 mod file;
 mod guard;
+mod keeper;
 mod names;
 mod queries;
 mod reader;
@@ -25,6 +26,8 @@ use names::{Ledger, Names};
 use rusqlite::{Connection as Database, OptionalExtension};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The first SQLite without the WAL-reset race of 3.7.0 to 3.51.2, which could lose commits.
 const OLDEST_SQLITE: i32 = 3_051_003;
@@ -42,8 +45,8 @@ pub struct Sqlite {
     ledger: Ledger,
     newest: Option<MessageId>,
     newest_committed: Option<MessageId>,
-    /// Commits since the last checkpoint of [`Store::tidy`].
-    unsettled: bool,
+    /// Commits since the [`Keeper`] was at work.
+    commits: Arc<AtomicU32>,
     closed: bool,
 }
 
@@ -119,7 +122,7 @@ impl Sqlite {
             ledger: Ledger::default(),
             newest: None,
             newest_committed: None,
-            unsettled: false,
+            commits: Arc::default(),
             closed: false,
         };
         store.reload()?;
@@ -498,7 +501,7 @@ impl Store for Sqlite {
         self.in_transaction = false;
         self.ledger.committed();
         self.newest_committed = self.newest;
-        self.unsettled = true;
+        self.commits.fetch_add(1, Ordering::Relaxed);
         // Only a reserve that is back tells that a full disk has room again; damage never heals.
         if !matches!(self.trouble, Some(StoreError::Full(_) | StoreError::Damaged(_))) {
             self.trouble = None;
@@ -534,17 +537,12 @@ impl Store for Sqlite {
         self.trouble.is_none()
     }
 
-    fn tidy(&mut self) -> Result<(), StoreError> {
-        if self.in_transaction || !self.unsettled {
-            return Ok(());
-        }
-        let Some(connection) = &self.database else { return Ok(()) };
-        // Passive: it stops where a reader still reads, instead of waiting for it.
-        connection
-            .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
-            .map_err(|error| explain(&error, &self.path))?;
-        self.unsettled = false;
-        Ok(())
+    fn keeper(&self) -> Option<Box<dyn Keeper>> {
+        Some(Box::new(keeper::SqliteKeeper::new(self.path.clone(), Arc::clone(&self.commits))))
+    }
+
+    fn untidy(&self) -> u32 {
+        self.commits.load(Ordering::Relaxed)
     }
 
     fn still_there(&mut self) -> Result<(), StoreError> {
