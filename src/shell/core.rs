@@ -279,6 +279,10 @@ impl Core {
                 self.router.store_mut().mark_damaged(&what);
             }
             Event::Stop => self.stop(),
+            Event::Restart => {
+                self.ending = Ending::Restart;
+                self.stop();
+            }
         }
     }
 

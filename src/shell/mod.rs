@@ -168,10 +168,11 @@ impl Daemon {
                 0 => "web".to_string(),
                 _ => format!("web/{}", index + 1),
             };
-            let handle = door.handle();
+            let (handle, mouth) = (door.handle(), mouth.clone());
             let thread = spawn(name, move || {
                 if let Err(error) = door.run(site) {
-                    log::error!("a listener failed: {error}");
+                    log::error!("a listener failed ({error}): this process ends and begins again");
+                    mouth.say(Event::Restart);
                 }
             })?;
             daemon.doors.push((handle, thread));
@@ -208,7 +209,7 @@ impl Daemon {
         let Daemon { router, doors, readers, pages, socket, .. } = self;
         let ending = router.join().unwrap_or_else(|panic| {
             // A fault of this program, not of a message: begin again with a clean memory.
-            log::error!("the router's thread panicked: {}", supervisor::words(&*panic));
+            log::error!("the router's thread panicked: {}", crate::phases::said(&*panic));
             Ending::Restart
         });
         for (handle, _) in &doors {

@@ -488,6 +488,10 @@ impl Store for Sqlite {
                 _ => Ok(()),
             };
         }
+        // What is acknowledged must be where the next start looks for it.
+        if let Err(error @ StoreError::Damaged(_)) = self.guard.still_there() {
+            return Err(self.undo(Doom { error, caller: false }));
+        }
         let Some(connection) = &self.database else {
             return Err(self.undo(Doom { error: closed(), caller: true }));
         };
