@@ -307,6 +307,7 @@ impl Message {
                 attempt: self.attempts,
                 expires_at: self.expires_at,
                 origin: self.origin,
+                wishes: crate::message::Wishes::default(),
             },
             uncertain: self.uncertain,
         }

@@ -159,6 +159,7 @@ fn taken(connection: &Connection, names: &mut Names, row: &Row<'_>) -> Result<Ta
         attempt: row.get(6)?,
         expires_at: Timestamp(row.get(7)?),
         origin: origin_of(row.get(8)?),
+        wishes: crate::message::Wishes::default(),
     };
     Ok(Taken { outgoing, uncertain: row.get(9)? })
 }

@@ -369,7 +369,7 @@ pub fn unsure() -> Result<Receipt, SendFailure> {
 }
 
 pub fn named(remote_id: &str) -> Result<Receipt, SendFailure> {
-    Ok(Receipt { remote_id: Some(remote_id.into()), parts: Some(2), note: None })
+    Ok(Receipt { remote_ids: vec![remote_id.into()], parts: Some(2), note: None })
 }
 
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
