@@ -16,13 +16,8 @@ impl Router {
         let Some(desk) = self.desks.get(&incoming.connection.backend) else {
             return Err(policy::unknown_backend(&incoming.connection.backend));
         };
-        if self.store.waiting(Direction::In) >= self.policy.max_waiting {
-            return Err(Refused::new(
-                Refusal::Busy,
-                format!("{} messages wait to be handled already; try again later", self.policy.max_waiting),
-            ));
-        }
         let origin = if desk.policy.tester { Origin::Test } else { Origin::Real };
+        self.has_room_for(&incoming.connection.backend)?;
         let mut duplicate_of = None;
         let id = self.ids.next(now);
         if let Some(key) = &incoming.redelivery_key {
@@ -108,6 +103,24 @@ impl Router {
             self.written(remembered)?;
         }
         Ok(id)
+    }
+
+    /// Whether what waits for the apps leaves room for more from this backend.
+    fn has_room_for(&mut self, backend: &str) -> Result<(), Refused> {
+        let busy = |who: String| {
+            Err(Refused::new(Refusal::Busy, format!("{who} wait to be handled already; try again later")))
+        };
+        let (most, most_of_all) = (self.policy.max_waiting, self.policy.max_waiting_total);
+        let total = self.store.waiting(Direction::In);
+        if total >= most_of_all {
+            return busy(format!("{total} messages"));
+        }
+        if total < most {
+            return Ok(());
+        }
+        let waiting = self.store.waiting_of(backend, Direction::In);
+        let waiting = self.written(waiting)?;
+        if waiting >= most { busy(format!("{waiting} messages of backend {backend}")) } else { Ok(()) }
     }
 
     pub(super) fn may_write(&mut self, now: Timestamp) -> Result<(), Refused> {

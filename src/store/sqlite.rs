@@ -40,6 +40,8 @@ pub struct Sqlite {
     trouble: Option<StoreError>,
     names: Names,
     ledger: Ledger,
+    /// The backend at which the last claim began.
+    turn: Option<i64>,
     newest: Option<MessageId>,
     newest_committed: Option<MessageId>,
     /// Commits since the last checkpoint of [`Store::tidy`].
@@ -117,6 +119,7 @@ impl Sqlite {
             trouble: None,
             names: Names::default(),
             ledger: Ledger::default(),
+            turn: None,
             newest: None,
             newest_committed: None,
             unsettled: false,
@@ -309,7 +312,13 @@ impl Store for Sqlite {
         limit: usize,
         _now: Timestamp,
     ) -> Result<Vec<Unfinished>, StoreError> {
-        let found = self.read(|connection, names| queries::claimable(connection, names, tried, limit))?;
+        let backends = self.ledger.receiving();
+        let last = self.turn;
+        let (found, began) = self.read(|connection, names| match tried {
+            Tried::Never => queries::claimable_in_turns(connection, names, &backends, last, limit),
+            Tried::Before => Ok((queries::claimable_again(connection, names, &backends, limit)?, None)),
+        })?;
+        self.turn = began.or(last);
         if !found.is_empty() {
             self.write(|changes| changes.claim(&found))?;
         }
@@ -424,7 +433,11 @@ impl Store for Sqlite {
         in_hand: &dyn Fn(MessageId) -> bool,
         _now: Timestamp,
     ) -> Result<Vec<Taken>, StoreError> {
-        let mut claimed = self.read(|connection, _| queries::claimed(connection))?;
+        self.turn = None;
+        // The ledger is as fresh as the file only once that is open.
+        self.read(|_, _| Ok(()))?;
+        let backends = self.ledger.receiving();
+        let mut claimed = self.read(|connection, _| queries::claimed(connection, &backends))?;
         claimed.retain(|&id| !in_hand(id));
         if !claimed.is_empty() {
             self.write(|changes| changes.release(&claimed))?;
@@ -467,6 +480,11 @@ impl Store for Sqlite {
 
     fn waiting(&self, direction: Direction) -> u64 {
         self.ledger.waiting(direction)
+    }
+
+    fn waiting_of(&mut self, backend: &str, direction: Direction) -> Result<u64, StoreError> {
+        let number = self.read(|connection, names| names.backend(connection, backend))?;
+        Ok(number.map_or(0, |number| self.ledger.waiting_of(number, direction)))
     }
 
     fn commit(&mut self) -> Result<(), StoreError> {

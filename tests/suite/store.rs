@@ -278,15 +278,15 @@ cases! {
         }
     }
 
-    /// "Claims up to `limit` received messages, each the first of its lane, oldest first, and counts an attempt for each."
+    /// "Claims up to `limit` received messages, each the first of its lane, and counts an attempt for each."
     fn unfinished_gives_the_first_of_each_connection(stage) {
         let a1 = stage.accept(&connection("a"), "1");
         let a2 = stage.accept(&connection("a"), "2");
         let b1 = stage.accept(&connection("b"), "1");
         let c1 = stage.accept(&Connection::new("two", "a"), "1");
         stage.pause();
-        assert_eq!(stage.claim(Tried::Never, 2), [a1, b1]);
-        assert_eq!(stage.claim(Tried::Never, 10), [c1]);
+        assert_eq!(stage.claim(Tried::Never, 2), [a1, c1], "each backend gets its share");
+        assert_eq!(stage.claim(Tried::Never, 10), [b1]);
         assert_eq!(stage.claim(Tried::Never, 10), []);
         stage.finish(a1);
         assert_eq!(stage.claim(Tried::Before, 10), []);
@@ -870,6 +870,42 @@ cases! {
         stage.pause();
         assert_eq!(reader.oldest_waiting("one").unwrap(), None);
         assert_eq!(reader.oldest_waiting("nowhere").unwrap(), None);
+    }
+
+    /// "The places are shared evenly among the backends that have something to claim"; "no backend is always last".
+    fn p7_isolation_claims_go_round_the_backends(stage) {
+        let from = |backend: &str, n: usize| Connection::new(backend, format!("{n}"));
+        let [mut one, mut two, mut six]: [Vec<MessageId>; 3] = Default::default();
+        for n in 0..20 {
+            one.push(stage.accept(&from("one", n), "flood"));
+        }
+        for n in 0..3 {
+            two.push(stage.accept(&from("two", n), "a few"));
+        }
+        stage.accept_as(&Incoming::new(from("three", 1), "old"), State::Duplicate, None, Some(one[0]));
+        stage.queue(&from("four", 1), "out");
+        six.push(stage.accept(&from("six", 1), "one"));
+        stage.pause();
+        let shared = stage.claim(Tried::Never, 6);
+        assert_eq!(shared, [&one[..3], &two[..2], &six[..]].concat(), "what one leaves goes to the others, oldest first");
+        assert_eq!(stage.claim(Tried::Never, 3), [one[3], one[4], two[2]]);
+        for (n, id) in six.iter().chain(&two).enumerate() {
+            assert!(stage.finish(*id), "{n}");
+        }
+        two = (0..2).map(|n| stage.accept(&from("two", n), "more")).collect();
+        six = (0..2).map(|n| stage.accept(&from("six", n), "more")).collect();
+        // The last claim began at the second, so this one begins at the one after it.
+        assert_eq!(stage.claim(Tried::Never, 1), six[..1]);
+        assert_eq!(stage.claim(Tried::Never, 1), one[5..6]);
+        assert_eq!(stage.claim(Tried::Never, 1), two[..1]);
+        assert_eq!(stage.claim(Tried::Never, 1), six[1..]);
+        assert_eq!(stage.claim(Tried::Never, 2), [one[6], two[1]]);
+        assert_eq!(stage.claim(Tried::Never, 2), one[7..9]);
+        assert_eq!(stage.store.waiting_of("one", Direction::In).unwrap(), 20);
+        assert_eq!(stage.store.waiting_of("six", Direction::In).unwrap(), 2);
+        assert_eq!(stage.store.waiting_of("four", Direction::Out).unwrap(), 1);
+        assert_eq!(stage.store.waiting_of("three", Direction::In).unwrap(), 0);
+        assert_eq!(stage.store.waiting_of("nowhere", Direction::In).unwrap(), 0);
     }
 
     /// "However long one lane is, finding what other lanes have to do takes no longer."

@@ -92,6 +92,8 @@ pub(super) struct Line {
     pub(super) name: Name,
     pub(super) actor: Arc<str>,
     pub(super) connections: HashMap<Arc<str>, u32>,
+    /// Received messages that may be claimed, by [`Tried`](crate::store::Tried). Entries may be stale: the slot decides.
+    pub(super) ready: [Agenda; 2],
     /// Outgoing messages by class less one.
     pub(super) due: [Agenda; 3],
     pub(super) counts: Counts,
@@ -151,12 +153,6 @@ impl Agenda {
             self.heap.pop();
         }
         None
-    }
-
-    pub(super) fn pop(&mut self, holds: &dyn Fn(i64, Place) -> bool) -> Option<(i64, Place)> {
-        let first = self.peek(holds);
-        self.heap.pop();
-        first
     }
 }
 

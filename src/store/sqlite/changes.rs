@@ -6,7 +6,7 @@
 
 use super::names::{Ledger, Names};
 use super::queries::{Due, rows_of};
-use super::schema::{CLAIMED, meaning_of, status_of};
+use super::schema::{BEFORE, CLAIMED, NEVER, TURNS, meaning_of, status_of};
 use crate::message::{Direction, MessageId, Origin, State};
 use crate::store::{
     ContactChange, Ending, NewIncoming, NewOutgoing, Remembered, Settlement, Unfinished, backend_actor,
@@ -47,7 +47,7 @@ impl Changes<'_> {
         let mut statement = self.connection.prepare_cached(
             "INSERT INTO messages (key, tail, connection, backend, class, status, origin, created_at, updated_at, attempts,
                  uncertain, redelivered, entries, lane, turn, due, source_time, about_key, about_tail, reason, text, raw)
-             VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, ?7, ?7, 0, 0, 0, 1, ?8, 0,
+             VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, ?7, ?7, 0, 0, 0, 1, ?8, ?15,
                  CASE WHEN ?8 IS NULL OR EXISTS (SELECT 1 FROM messages WHERE lane = ?8) THEN NULL ELSE 0 END,
                  ?9, ?10, ?11, ?12, ?13, ?14)",
         )?;
@@ -66,6 +66,7 @@ impl Changes<'_> {
             new.reason,
             new.incoming.text,
             new.incoming.raw,
+            backend * TURNS + NEVER,
         ])?;
         self.ledger.count(backend, status, 1);
         let actor = backend_actor(&new.incoming.connection.backend);
@@ -97,7 +98,7 @@ impl Changes<'_> {
             origin_number(new.origin),
             new.at.0,
             lane,
-            backend * 4 + class,
+            backend * TURNS + class,
             due,
             new.not_before.map(|at| at.0),
             new.expires_at.0,
@@ -152,10 +153,10 @@ impl Changes<'_> {
 
     pub(super) fn put_back(&mut self, id: MessageId) -> Result<()> {
         let mut statement = self.connection.prepare_cached(
-            "UPDATE messages SET attempts = max(attempts - 1, 0), turn = 1, due = 0 \
+            "UPDATE messages SET attempts = max(attempts - 1, 0), turn = backend * ?3 + ?4, due = 0 \
              WHERE key = ?1 AND tail = ?2 AND status = 1 AND due = 9223372036854775807",
         )?;
-        statement.execute((id.key(), id.tail())).map(drop)
+        statement.execute((id.key(), id.tail(), TURNS, BEFORE)).map(drop)
     }
 
     /// Makes the messages of `backend` that were found by [`due`](super::queries::due) `sending`.
@@ -303,9 +304,10 @@ impl Changes<'_> {
 
     /// Lets claimed received messages be claimed again.
     pub(super) fn release(&mut self, ids: &[MessageId]) -> Result<()> {
-        let mut statement =
-            self.connection.prepare_cached("UPDATE messages SET turn = 1, due = 0 WHERE key = ?1")?;
-        ids.iter().try_for_each(|id| statement.execute([id.key()]).map(drop))
+        let mut statement = self
+            .connection
+            .prepare_cached("UPDATE messages SET turn = backend * ?2 + ?3, due = 0 WHERE key = ?1")?;
+        ids.iter().try_for_each(|id| statement.execute((id.key(), TURNS, BEFORE)).map(drop))
     }
 
     pub(super) fn shift(&mut self, by: i64) -> Result<()> {

@@ -234,10 +234,11 @@ fn copy_table(
     column: &str,
     gaps: &mut usize,
 ) -> Result<usize> {
-    let columns: Vec<String> = {
-        let mut statement = new.prepare("SELECT name FROM pragma_table_info(?1)")?;
-        let names = statement.query_map([table], |row| row.get(0))?;
-        names.collect::<Result<_>>()?
+    let columns = columns_of(new, table)?;
+    // A file of an older version has fewer columns; what is new has its default.
+    let columns: Vec<String> = match columns_of(old, table) {
+        Ok(there) if !there.is_empty() => columns.into_iter().filter(|name| there.contains(name)).collect(),
+        _ => columns,
     };
     let list = columns.join(", ");
     let marks: Vec<String> = (1..=columns.len()).map(|number| format!("?{number}")).collect();
@@ -293,6 +294,12 @@ fn copy_table(
         }
     }
     Ok(copied)
+}
+
+fn columns_of(connection: &Connection, table: &str) -> Result<Vec<String>> {
+    let mut statement = connection.prepare("SELECT name FROM pragma_table_info(?1)")?;
+    let names = statement.query_map([table], |row| row.get(0))?;
+    names.collect()
 }
 
 /// The first number after `from` from which on a table can be read again.
@@ -363,7 +370,7 @@ INSERT OR IGNORE INTO connections (id, backend, identity)
     SELECT connection, min(backend), 'lost address ' || connection FROM messages GROUP BY connection;
 UPDATE messages SET
     lane = CASE WHEN status IN (1, 11, 12, 18) AND not_before IS NULL THEN connection * 4 + class END,
-    turn = CASE class WHEN 0 THEN turn = 1 OR attempts > 0 ELSE backend * 4 + class END,
+    turn = backend * 8 + CASE class WHEN 0 THEN 4 * (turn & 7 > 0 OR attempts > 0) ELSE class END,
     open_until = CASE WHEN status IN (11, 12, 18, 19) THEN coalesce(expires_at, updated_at) END,
     expires_at = CASE WHEN class > 0 THEN coalesce(expires_at, updated_at) END,
     entries = (SELECT coalesce(max(n) + 1, 0) FROM history WHERE message = key),

@@ -12,10 +12,17 @@ use std::path::{Path, PathBuf};
 pub(super) const APPLICATION_ID: i32 = 0x5253_4d53;
 
 /// Step `n` makes version `n + 1` of version `n`; version 0 is an empty file. A step that was released is never changed.
-pub(super) const STEPS: &[&str] = &[FIRST];
+pub(super) const STEPS: &[&str] = &[FIRST, SECOND];
 
 /// [`due`](FIRST) of a claimed message. No real time is that late.
 pub(super) const CLAIMED: i64 = i64::MAX;
+
+/// [`turn`](SECOND) of messages: the backend times this, plus one of the numbers below, or the class of an outgoing message.
+pub(super) const TURNS: i64 = 8;
+/// Received, and no app has seen it.
+pub(super) const NEVER: i64 = 0;
+/// Received, and claimed before.
+pub(super) const BEFORE: i64 = 4;
 
 const FIRST: &str = "
 CREATE TABLE store (
@@ -131,6 +138,12 @@ CREATE VIEW history_log AS
            s.state, h.attempt, h.actor, h.reason
     FROM history h LEFT JOIN statuses s ON s.status = h.status
     ORDER BY h.message, h.n;
+";
+
+/// Each backend has its own queue of received messages, so that a flood on one delays nobody else.
+const SECOND: &str = "
+-- turn: backend * 8, plus 0 for received and never claimed, 4 for received and claimed before, else the class.
+UPDATE messages SET turn = backend * 8 + CASE class WHEN 0 THEN 4 * turn ELSE class END WHERE status IN (1, 11, 12, 18, 19);
 ";
 
 /// The number of a state in a file. A failed received message and a failed outgoing one are told apart by it, so that the direction needs no column.

@@ -144,6 +144,7 @@ impl Store for Staged {
         fn contact(&mut self, connection: &Connection) -> Option<Contact>;
         fn change_contact(&mut self, connection: &Connection, change: &ContactChange, now: Timestamp) -> ();
         fn recover(&mut self, in_hand: &dyn Fn(MessageId) -> bool, now: Timestamp) -> Vec<Taken>;
+        fn waiting_of(&mut self, backend: &str, direction: Direction) -> u64;
         fn shift(&mut self, by: Duration) -> ();
         fn purge(&mut self, before: Option<Timestamp>, keys_before: Timestamp, limit: usize) -> usize;
     }
