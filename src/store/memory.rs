@@ -6,12 +6,14 @@
 //! keep up to date as long as there is a reader. A commit cannot fail, hence nothing is ever undone and no undo log is kept.
 
 mod lanes;
+mod pieces;
 mod reader;
 mod slab;
 
 use super::turns::in_turns;
 use super::*;
 use crate::message::Name;
+use pieces::Pieces;
 use reader::{Committed, MemoryReader, lock};
 use slab::{Address, Agenda, CLAIMED, INBOUND, Line, Message, NOT_DUE, Place, READY, Slab};
 use std::cell::Cell;
@@ -34,6 +36,7 @@ pub struct Memory {
     validity: Agenda,
     remote: HashMap<Arc<str>, Vec<Place>>,
     keys: HashMap<Box<str>, HashMap<Box<str>, Remembered>>,
+    pieces: Pieces,
     contacts: BTreeMap<i64, Contact>,
     last_contact: i64,
     actors: HashMap<Arc<str>, ()>,
@@ -71,6 +74,7 @@ impl Memory {
             validity: Agenda::new(),
             remote: HashMap::new(),
             keys: HashMap::new(),
+            pieces: Pieces::default(),
             contacts: BTreeMap::new(),
             last_contact: 0,
             actors: HashMap::new(),
@@ -112,6 +116,10 @@ impl Store for Memory {
             rare.raw.clone_from(&new.incoming.raw);
             rare.source_time = new.incoming.source_time;
         }
+        if let Some(joined) = new.joined {
+            message.partial = joined.partial;
+            message.rare().parts = Some(joined.parts);
+        }
         self.insert(message, actor);
         Ok(())
     }
@@ -134,6 +142,39 @@ impl Store for Memory {
         self.turn = began.or(last);
         claimed.sort_unstable_by_key(|message: &Unfinished| message.id);
         Ok(claimed)
+    }
+
+    fn begin_set(&mut self, new: &NewSet<'_>) -> Result<i64, StoreError> {
+        self.changed = true;
+        Ok(self.pieces.begin(new))
+    }
+
+    fn keep_piece(&mut self, set: i64, piece: &Piece, now: Timestamp) -> Result<(), StoreError> {
+        self.changed = true;
+        self.pieces.keep(set, piece, now);
+        Ok(())
+    }
+
+    fn sets(&mut self, connection: &Connection) -> Result<Vec<PieceSet>, StoreError> {
+        Ok(self.pieces.sets(connection))
+    }
+
+    fn stalest_set(&mut self, backend: Option<&str>) -> Result<Option<PieceSet>, StoreError> {
+        Ok(self.pieces.stalest(backend))
+    }
+
+    fn pieces(&mut self, set: i64) -> Result<Vec<Piece>, StoreError> {
+        Ok(self.pieces.pieces(set))
+    }
+
+    fn end_set(&mut self, set: i64) -> Result<(), StoreError> {
+        self.changed = true;
+        self.pieces.end(set);
+        Ok(())
+    }
+
+    fn pieces_of(&mut self, backend: &str) -> Result<u64, StoreError> {
+        Ok(self.pieces.of(backend))
     }
 
     fn finish(&mut self, id: MessageId, ending: &Ending, now: Timestamp) -> Result<bool, StoreError> {
@@ -396,6 +437,7 @@ impl Store for Memory {
             }
             self.validity.push(until, place, self.slab.len());
         }
+        self.pieces.shift(by);
         for remembered in self.keys.values_mut().flat_map(HashMap::values_mut) {
             remembered.at = remembered.at + by;
         }
@@ -461,6 +503,7 @@ impl Store for Memory {
                 }
             }
         }
+        committed.pieces = self.pieces.counts();
         committed.counts.clear();
         committed.counts.extend(self.backends.iter().map(|line| (line.name.clone(), line.counts)));
         Ok(())
@@ -478,6 +521,7 @@ impl Store for Memory {
             let messages = self.slab.places().into_iter().filter_map(|place| self.slab.get(place));
             committed.records =
                 messages.map(|message| (message.key, message.detail(&self.addresses))).collect();
+            committed.pieces = self.pieces.counts();
             committed.counts = self.backends.iter().map(|line| (line.name.clone(), line.counts)).collect();
             self.watched.set(true);
         }

@@ -4,7 +4,7 @@
 //! A store decides nothing: what becomes of a message is the router's business. It keeps rows, finds what is
 //! unfinished or due, and makes a batch of changes durable at once.
 
-use crate::message::{Connection, Contact, Direction, MessageId, Priority, State};
+use crate::message::{Connection, Contact, Direction, MessageId, Name, Priority, State};
 use crate::time::Timestamp;
 use std::time::Duration;
 
@@ -33,6 +33,9 @@ pub use records::*;
 /// again until it is settled back to `queued` or `uncertain`, or until `recover`. Attempts are counted by the claim, hence on disk before
 /// an app or a carrier sees the message, provided that the caller commits in between (it must).
 ///
+/// **Pieces** of longer messages are kept in sets until the caller puts them together: they are no messages, have no state and no history, and are
+/// counted apart. A store without pieces does nothing about them.
+///
 /// **History.** Every change of state appends an [`Entry`].
 pub trait Store: Send {
     /// The newest id ever stored, duplicates and purged messages included; new ids must be greater.
@@ -58,6 +61,27 @@ pub trait Store: Send {
         limit: usize,
         now: Timestamp,
     ) -> Result<Vec<Unfinished>, StoreError>;
+
+    /// Begins a set for pieces of a longer message. Returns its number.
+    fn begin_set(&mut self, new: &NewSet<'_>) -> Result<i64, StoreError>;
+
+    /// Keeps one more piece of a set. Its place must be free.
+    fn keep_piece(&mut self, set: i64, piece: &Piece, now: Timestamp) -> Result<(), StoreError>;
+
+    /// The sets of a connection, in the order of their beginnings.
+    fn sets(&mut self, connection: &Connection) -> Result<Vec<PieceSet>, StoreError>;
+
+    /// The set whose newest piece is the oldest: of one backend, or of all.
+    fn stalest_set(&mut self, backend: Option<&str>) -> Result<Option<PieceSet>, StoreError>;
+
+    /// The pieces of a set, in order.
+    fn pieces(&mut self, set: i64) -> Result<Vec<Piece>, StoreError>;
+
+    /// Forgets a set with its pieces; mostly after the message they make was accepted, in the same transaction.
+    fn end_set(&mut self, set: i64) -> Result<(), StoreError>;
+
+    /// How many pieces wait on a backend.
+    fn pieces_of(&mut self, backend: &str) -> Result<u64, StoreError>;
 
     /// Ends a received message in `ending.state`; its lane moves up. `false`, and nothing happens, when it was not `received`.
     fn finish(&mut self, id: MessageId, ending: &Ending, now: Timestamp) -> Result<bool, StoreError>;
@@ -116,7 +140,7 @@ pub trait Store: Send {
     ) -> Result<Vec<Taken>, StoreError>;
 
     /// Moves everything that waits along with a step of the wall clock: `not_before`, due times and validity of all open and held outgoing
-    /// messages, and the ages of remembered keys, which would all be forgotten when a clock is set right for the first time.
+    /// messages, sets of pieces, and the ages of remembered keys, which would all be forgotten when a clock is set right for the first time.
     fn shift(&mut self, by: Duration) -> Result<(), StoreError>;
 
     /// Deletes up to `limit` ended messages last changed before `before`, with their histories, and forgets keys
@@ -194,6 +218,9 @@ pub trait Reader: Send {
     fn audit(&mut self) -> Result<(Vec<Count>, Vec<Count>), StoreError> {
         Ok((self.tally()?, self.recount()?))
     }
+
+    /// How many pieces of longer messages wait for the others, by backend; backends without any are left out.
+    fn pieces(&mut self) -> Result<Vec<(Name, u64)>, StoreError>;
 
     /// The creation time of the oldest open outgoing message of a backend.
     fn oldest_waiting(&mut self, backend: &str) -> Result<Option<Timestamp>, StoreError>;

@@ -21,8 +21,66 @@ pub struct NewIncoming<'a> {
     pub duplicate_of: Option<MessageId>,
     /// Whether it is test traffic.
     pub origin: Origin,
+    /// Of what it was put together, if it came in several pieces.
+    pub joined: Option<Joined>,
     /// When it was accepted.
     pub at: Timestamp,
+}
+
+/// How a received message came that was put together from several pieces.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Joined {
+    /// How many pieces the sender cut it into.
+    pub parts: u32,
+    /// Some of them never came.
+    pub partial: bool,
+}
+
+/// One piece of a longer message, as it is kept until the others are there.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Piece {
+    /// Which one, from 1.
+    pub sequence: u16,
+    /// What it says, as UTF-16 units.
+    pub units: Vec<u16>,
+    /// When the source says that it was sent.
+    pub source_time: Option<Timestamp>,
+    /// What makes it known when it is delivered again.
+    pub redelivery_key: Option<String>,
+    /// The octets it was decoded from.
+    pub raw: Option<Vec<u8>>,
+}
+
+/// A longer message to [`Store::begin_set`], of which the first piece is here.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NewSet<'a> {
+    /// Who sends it.
+    pub connection: &'a Connection,
+    /// What its pieces have in common.
+    pub name: &'a str,
+    /// How many there will be.
+    pub total: u16,
+    /// Whether it is test traffic.
+    pub origin: Origin,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// A longer message of which pieces are missing.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PieceSet {
+    /// Its number, greater than that of every set that began before and still waits.
+    pub number: i64,
+    /// Who sends it.
+    pub connection: Connection,
+    /// What its pieces have in common.
+    pub name: String,
+    /// How many there will be.
+    pub total: u16,
+    /// Whether it is test traffic.
+    pub origin: Origin,
+    /// When its newest piece came.
+    pub newest_at: Timestamp,
 }
 
 /// A message to [`Store::queue`].
@@ -80,6 +138,8 @@ pub struct Unfinished {
     pub attempt: u32,
     /// An app may have seen it before.
     pub redelivered: bool,
+    /// Pieces of it never came.
+    pub partial: bool,
     /// Whether it is test traffic.
     pub origin: Origin,
     /// The person behind the connection.
@@ -219,6 +279,8 @@ pub struct Row {
     pub attempts: u32,
     /// Into how many parts it was cut.
     pub parts: Option<u32>,
+    /// Some of its parts never came; for received messages.
+    pub partial: bool,
     /// Real or test.
     pub origin: Origin,
     /// Its turn; for outgoing messages.
@@ -241,7 +303,7 @@ pub struct Detail {
     pub row: Row,
     /// Everything that happened to it, oldest first.
     pub history: Vec<Entry>,
-    /// The octets it was decoded from.
+    /// The octets it was decoded from; those of a message in several parts are packed ([`unpack_raw`](crate::message::unpack_raw)).
     #[serde(skip)]
     pub raw: Option<Vec<u8>>,
 }

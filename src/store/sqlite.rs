@@ -10,6 +10,7 @@ mod changes;
 mod file;
 mod guard;
 mod names;
+mod pieces;
 mod queries;
 mod reader;
 mod salvage;
@@ -323,6 +324,35 @@ impl Store for Sqlite {
             self.write(|changes| changes.claim(&found))?;
         }
         Ok(found)
+    }
+
+    fn begin_set(&mut self, new: &NewSet<'_>) -> Result<i64, StoreError> {
+        self.write(|changes| changes.begin_set(new))
+    }
+
+    fn keep_piece(&mut self, set: i64, piece: &Piece, now: Timestamp) -> Result<(), StoreError> {
+        self.write(|changes| changes.keep_piece(set, piece, now))
+    }
+
+    fn sets(&mut self, connection: &Connection) -> Result<Vec<PieceSet>, StoreError> {
+        self.read(|database, names| pieces::sets(database, names, connection))
+    }
+
+    fn stalest_set(&mut self, backend: Option<&str>) -> Result<Option<PieceSet>, StoreError> {
+        self.read(|database, names| pieces::stalest(database, names, backend))
+    }
+
+    fn pieces(&mut self, set: i64) -> Result<Vec<Piece>, StoreError> {
+        self.read(|database, _| pieces::pieces(database, set))
+    }
+
+    fn end_set(&mut self, set: i64) -> Result<(), StoreError> {
+        self.write(|changes| changes.end_set(set))
+    }
+
+    fn pieces_of(&mut self, backend: &str) -> Result<u64, StoreError> {
+        let number = self.read(|connection, names| names.backend(connection, backend))?;
+        Ok(number.map_or(0, |number| self.ledger.counted(number, schema::PIECES)))
     }
 
     fn finish(&mut self, id: MessageId, ending: &Ending, now: Timestamp) -> Result<bool, StoreError> {

@@ -268,6 +268,7 @@ impl Run {
                         reason: None,
                         duplicate_of: None,
                         origin: Origin::Test,
+                        joined: None,
                         at: now,
                     })
                 });

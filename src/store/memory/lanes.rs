@@ -214,6 +214,7 @@ impl Memory {
             source_time: message.rare.as_ref().and_then(|rare| rare.source_time),
             attempt: message.attempts,
             redelivered: message.redelivered,
+            partial: message.partial,
             origin: message.origin,
             contact: address.contact.and_then(|contact| self.contacts.get(&contact)).cloned(),
         })

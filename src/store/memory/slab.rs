@@ -58,6 +58,7 @@ pub(super) struct Message {
     pub(super) origin: Origin,
     pub(super) redelivered: bool,
     pub(super) tried: bool,
+    pub(super) partial: bool,
     pub(super) live: bool,
     /// The first entries; most messages have no more. Later ones are in [`Rare::history`].
     pub(super) history: [Option<Step>; 3],
@@ -259,6 +260,7 @@ impl Message {
             origin: Origin::Real,
             redelivered: false,
             tried: false,
+            partial: false,
             live: true,
             history: [None, None, None],
         }
@@ -328,6 +330,7 @@ impl Message {
             redelivered: self.redelivered,
             attempts: self.attempts,
             parts: rare.and_then(|rare| rare.parts),
+            partial: self.partial,
             origin: self.origin,
             priority: priority_of(self.class),
             not_before: rare.and_then(|rare| rare.not_before),

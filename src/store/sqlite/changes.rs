@@ -6,7 +6,7 @@
 
 use super::names::{Ledger, Names};
 use super::queries::{Due, rows_of};
-use super::schema::{BEFORE, CLAIMED, NEVER, TURNS, meaning_of, status_of};
+use super::schema::{BEFORE, CLAIMED, NEVER, PARTIAL, TURNS, meaning_of, status_of};
 use crate::message::{Direction, MessageId, Origin, State};
 use crate::store::{
     ContactChange, Ending, NewIncoming, NewOutgoing, Remembered, Settlement, Unfinished, backend_actor,
@@ -46,10 +46,11 @@ impl Changes<'_> {
         let open = new.state.is_open();
         let mut statement = self.connection.prepare_cached(
             "INSERT INTO messages (key, tail, connection, backend, class, status, origin, created_at, updated_at, attempts,
-                 uncertain, redelivered, entries, lane, turn, due, source_time, about_key, about_tail, reason, text, raw)
+                 uncertain, redelivered, entries, lane, turn, due, source_time, about_key, about_tail, reason, text, raw,
+                 parts, flags)
              VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, ?7, ?7, 0, 0, 0, 1, ?8, ?15,
                  CASE WHEN ?8 IS NULL OR EXISTS (SELECT 1 FROM messages WHERE lane = ?8) THEN NULL ELSE 0 END,
-                 ?9, ?10, ?11, ?12, ?13, ?14)",
+                 ?9, ?10, ?11, ?12, ?13, ?14, ?16, ?17)",
         )?;
         statement.execute(params![
             new.id.key(),
@@ -67,6 +68,8 @@ impl Changes<'_> {
             new.incoming.text,
             new.incoming.raw,
             backend * TURNS + NEVER,
+            new.joined.map(|joined| joined.parts),
+            if new.joined.is_some_and(|joined| joined.partial) { PARTIAL } else { 0 },
         ])?;
         self.ledger.count(backend, status, 1);
         let actor = backend_actor(&new.incoming.connection.backend);
@@ -328,6 +331,10 @@ impl Changes<'_> {
         statement.execute([by])?;
         let mut statement =
             self.connection.prepare_cached("UPDATE keys SET at = min(at, 9223372036854775806 - ?1) + ?1")?;
+        statement.execute([by])?;
+        let mut statement = self
+            .connection
+            .prepare_cached("UPDATE sets SET newest_at = min(newest_at, 9223372036854775806 - ?1) + ?1")?;
         statement.execute([by]).map(drop)
     }
 
@@ -348,7 +355,8 @@ impl Changes<'_> {
             self.connection.prepare_cached("DELETE FROM history WHERE message = ?1")?.execute([key])?;
             let mut statement = self.connection.prepare_cached(
                 "DELETE FROM connections WHERE id = ?1 AND contact IS NULL \
-                 AND NOT EXISTS (SELECT 1 FROM messages WHERE connection = ?1)",
+                 AND NOT EXISTS (SELECT 1 FROM messages WHERE connection = ?1) \
+                 AND NOT EXISTS (SELECT 1 FROM sets WHERE connection = ?1)",
             )?;
             statement.execute([connection])?;
         }
@@ -449,7 +457,7 @@ impl Changes<'_> {
     }
 }
 
-fn origin_number(origin: Origin) -> i64 {
+pub(super) fn origin_number(origin: Origin) -> i64 {
     match origin {
         Origin::Real => 0,
         Origin::Test => 1,

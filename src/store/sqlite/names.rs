@@ -166,6 +166,11 @@ impl Ledger {
         u64::try_from(waiting).unwrap_or(0)
     }
 
+    /// How much is counted under a number.
+    pub(super) fn counted(&self, backend: i64, status: i64) -> u64 {
+        self.counts.get(&(backend, status)).map_or(0, |&count| u64::try_from(count).unwrap_or(0))
+    }
+
     /// The backends that have received messages which are not handled.
     pub(super) fn receiving(&self) -> Vec<i64> {
         let waits = |waiting: &[i64; 2]| waiting[Direction::In as usize] > 0;

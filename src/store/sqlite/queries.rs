@@ -3,7 +3,7 @@
 
 use super::changes::LATEST;
 use super::names::Names;
-use super::schema::{BEFORE, NEVER, TURNS};
+use super::schema::{BEFORE, NEVER, PARTIAL, TURNS};
 use crate::message::{Contact, MessageId, Origin, Outgoing};
 use crate::store::turns::in_turns;
 use crate::store::{Taken, Tried, Unfinished};
@@ -31,7 +31,7 @@ pub(super) fn claimable(
     let order = if before { "m.attempts, m.key" } else { "m.key" };
     let mut statement = connection.prepare_cached(&format!(
         "SELECT m.key, m.tail, m.connection, m.text, m.created_at, m.source_time, m.attempts, m.redelivered, m.origin, \
-             k.id, k.name, k.language \
+             k.id, k.name, k.language, m.flags \
          FROM messages m INDEXED BY messages_by_due \
          JOIN connections c ON c.id = m.connection LEFT JOIN contacts k ON k.id = c.contact \
          WHERE m.turn = ?1 AND m.due = 0 AND m.key > ?2 ORDER BY {order} LIMIT ?3",
@@ -52,6 +52,7 @@ pub(super) fn claimable(
             source_time: row.get::<_, Option<i64>>(5)?.map(Timestamp),
             attempt: row.get::<_, u32>(6)?.saturating_add(1),
             redelivered: before || row.get(7)?,
+            partial: row.get::<_, i64>(12)? & PARTIAL != 0,
             origin: origin_of(row.get(8)?),
             contact,
         });

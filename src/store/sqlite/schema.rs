@@ -140,11 +140,42 @@ CREATE VIEW history_log AS
     ORDER BY h.message, h.n;
 ";
 
-/// Each backend has its own queue of received messages, so that a flood on one delays nobody else.
+/// Each backend has its own queue of received messages, so that a flood on one delays nobody else. Pieces of longer messages are kept until
+/// the others are there.
 const SECOND: &str = "
 -- turn: backend * 8, plus 0 for received and never claimed, 4 for received and claimed before, else the class.
 UPDATE messages SET turn = backend * 8 + CASE class WHEN 0 THEN 4 * turn ELSE class END WHERE status IN (1, 11, 12, 18, 19);
+ALTER TABLE messages ADD COLUMN flags INTEGER NOT NULL DEFAULT 0; -- the sum of: 1 parts of it never came
+
+CREATE TABLE sets (                       -- longer messages of which pieces are missing
+    id         INTEGER PRIMARY KEY,
+    connection INTEGER NOT NULL,
+    backend    INTEGER NOT NULL,          -- the connection's
+    name       TEXT NOT NULL,             -- what the pieces have in common
+    total      INTEGER NOT NULL,          -- how many there will be
+    origin     INTEGER NOT NULL,
+    newest_at  INTEGER NOT NULL           -- when the newest piece came
+) STRICT;
+CREATE INDEX sets_by_connection ON sets (connection);
+CREATE INDEX sets_by_age ON sets (newest_at);
+CREATE INDEX sets_by_backend ON sets (backend, newest_at);
+
+CREATE TABLE pieces (
+    piece_set      INTEGER NOT NULL,
+    sequence       INTEGER NOT NULL,      -- from 1
+    units          BLOB NOT NULL,         -- UTF-16, the low octet first
+    source_time    INTEGER,
+    redelivery_key TEXT,
+    raw            BLOB,
+    PRIMARY KEY (piece_set, sequence)
+) STRICT, WITHOUT ROWID;
 ";
+
+/// The flag of a received message of which parts never came.
+pub(super) const PARTIAL: i64 = 1;
+
+/// In the table `tally` the number under which waiting pieces are counted: they are in no state.
+pub(super) const PIECES: i64 = 0;
 
 /// The number of a state in a file. A failed received message and a failed outgoing one are told apart by it, so that the direction needs no column.
 pub(super) fn status_of(direction: Direction, state: State) -> i64 {
