@@ -120,7 +120,7 @@ impl Backend for Datagram {
         };
         let answer = String::from_utf8_lossy(&answer[..length]).trim().to_string();
         match answer.split_once(' ') {
-            Some(("OK", key)) => Ok(Receipt { remote_id: Some(key.to_string()), ..Receipt::default() }),
+            Some(("OK", key)) => Ok(Receipt { remote_ids: vec![key.to_string()], ..Receipt::default() }),
             Some(("NO", reason)) => Err(SendFailure::Permanent(reason.to_string())),
             _ => Err(SendFailure::Unsure(format!("the gateway answered \"{}\"", answer.escape_debug()))),
         }

@@ -7,7 +7,11 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The longest text the router takes, in octets of UTF-8.
+mod parts;
+
+pub use parts::{PART_LIMIT, PARTS_LIMIT, Part, joined_text, pack_raw, part_numbers, unpack_raw};
+
+/// The longest text the router takes from a source or a program, in octets of UTF-8. What is put together from many pieces may be longer.
 pub const TEXT_LIMIT: usize = 64 * 1024;
 /// The longest identity the router takes, in characters: longer than any number and any e-mail address (RFC 5321: 254).
 pub const IDENTITY_LIMIT: usize = 256;
@@ -298,6 +302,8 @@ pub struct Incoming {
     pub raw: Option<Vec<u8>>,
     /// Why it could not be decoded. It is then kept as `quarantined` and shown to no app.
     pub undecodable: Option<String>,
+    /// It is one piece of a longer message, which the router puts together. Its own `text` is empty then.
+    pub part: Option<Part>,
 }
 
 impl Incoming {
@@ -310,6 +316,7 @@ impl Incoming {
             redelivery_key: None,
             raw: None,
             undecodable: None,
+            part: None,
         }
     }
 
@@ -336,6 +343,8 @@ pub struct Draft {
     pub validity: Option<Duration>,
     /// Whether it is test traffic.
     pub origin: Origin,
+    /// How it should be sent, where the engine can.
+    pub wishes: Wishes,
     /// Set by [`Draft::cancel`]: it is stored and shown as cancelled, with this reason, and never sent.
     pub cancelled: Option<String>,
 }
@@ -351,6 +360,7 @@ impl Draft {
             not_before: None,
             validity: None,
             origin: Origin::Real,
+            wishes: Wishes::default(),
             cancelled: None,
         }
     }
@@ -384,13 +394,24 @@ pub struct Outgoing {
     pub expires_at: Timestamp,
     /// Whether it is test traffic.
     pub origin: Origin,
+    /// How it should be sent.
+    pub wishes: Wishes,
+}
+
+/// How one message should be sent, where its engine can do that; else they are without effect.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Wishes {
+    /// Shown at once and not stored by the phone ("flash", class 0 of TS 23.038, clause 4).
+    pub flash: bool,
+    /// Whether the carrier is asked for a delivery report; the backend's setting when not said.
+    pub report: Option<bool>,
 }
 
 /// What the carrier said when it took a message.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Receipt {
-    /// The carrier's name for the message, which a later [`Report`] will mention.
-    pub remote_id: Option<String>,
+    /// The carrier's names for the message, which later [`Report`]s will mention: one for each part that it was cut into.
+    pub remote_ids: Vec<String>,
     /// Into how many parts it was cut.
     pub parts: Option<u32>,
     /// Anything worth showing a person.
@@ -430,7 +451,7 @@ pub struct Report {
 pub enum About {
     /// By our id.
     Id(MessageId),
-    /// By the carrier's, as in [`Receipt::remote_id`].
+    /// By the carrier's, as in [`Receipt::remote_ids`].
     Remote(String),
 }
 

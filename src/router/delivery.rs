@@ -353,7 +353,7 @@ pub(super) fn parked_because(name: &str, why: &str) -> String {
 
 fn with_receipt(settlement: Settlement, receipt: Receipt) -> Settlement {
     Settlement {
-        remote_id: receipt.remote_id,
+        remote_id: receipt.remote_ids.into_iter().next(),
         parts: receipt.parts,
         reason: settlement.reason.or(receipt.note),
         ..settlement

@@ -11,6 +11,7 @@ mod file;
 mod guard;
 mod keeper;
 mod names;
+mod pieces;
 mod queries;
 mod reader;
 mod salvage;
@@ -43,6 +44,8 @@ pub struct Sqlite {
     trouble: Option<StoreError>,
     names: Names,
     ledger: Ledger,
+    /// The backend at which the last claim began.
+    turn: Option<i64>,
     newest: Option<MessageId>,
     newest_committed: Option<MessageId>,
     /// Commits since the [`Keeper`] was at work.
@@ -120,6 +123,7 @@ impl Sqlite {
             trouble: None,
             names: Names::default(),
             ledger: Ledger::default(),
+            turn: None,
             newest: None,
             newest_committed: None,
             commits: Arc::default(),
@@ -312,11 +316,46 @@ impl Store for Sqlite {
         limit: usize,
         _now: Timestamp,
     ) -> Result<Vec<Unfinished>, StoreError> {
-        let found = self.read(|connection, names| queries::claimable(connection, names, tried, limit))?;
+        let backends = self.ledger.receiving();
+        let last = self.turn;
+        let (found, began) = self.read(|connection, names| match tried {
+            Tried::Never => queries::claimable_in_turns(connection, names, &backends, last, limit),
+            Tried::Before => Ok((queries::claimable_again(connection, names, &backends, limit)?, None)),
+        })?;
+        self.turn = began.or(last);
         if !found.is_empty() {
             self.write(|changes| changes.claim(&found))?;
         }
         Ok(found)
+    }
+
+    fn begin_set(&mut self, new: &NewSet<'_>) -> Result<i64, StoreError> {
+        self.write(|changes| changes.begin_set(new))
+    }
+
+    fn keep_piece(&mut self, set: i64, piece: &Piece, now: Timestamp) -> Result<(), StoreError> {
+        self.write(|changes| changes.keep_piece(set, piece, now))
+    }
+
+    fn sets(&mut self, connection: &Connection) -> Result<Vec<PieceSet>, StoreError> {
+        self.read(|database, names| pieces::sets(database, names, connection))
+    }
+
+    fn stalest_set(&mut self, backend: Option<&str>) -> Result<Option<PieceSet>, StoreError> {
+        self.read(|database, names| pieces::stalest(database, names, backend))
+    }
+
+    fn pieces(&mut self, set: i64) -> Result<Vec<Piece>, StoreError> {
+        self.read(|database, _| pieces::pieces(database, set))
+    }
+
+    fn end_set(&mut self, set: i64) -> Result<(), StoreError> {
+        self.write(|changes| changes.end_set(set))
+    }
+
+    fn pieces_of(&mut self, backend: &str) -> Result<u64, StoreError> {
+        let number = self.read(|connection, names| names.backend(connection, backend))?;
+        Ok(number.map_or(0, |number| self.ledger.counted(number, schema::PIECES)))
     }
 
     fn finish(&mut self, id: MessageId, ending: &Ending, now: Timestamp) -> Result<bool, StoreError> {
@@ -431,7 +470,11 @@ impl Store for Sqlite {
         in_hand: &dyn Fn(MessageId) -> bool,
         _now: Timestamp,
     ) -> Result<Vec<Taken>, StoreError> {
-        let mut claimed = self.read(|connection, _| queries::claimed(connection))?;
+        self.turn = None;
+        // The ledger is as fresh as the file only once that is open.
+        self.read(|_, _| Ok(()))?;
+        let backends = self.ledger.receiving();
+        let mut claimed = self.read(|connection, _| queries::claimed(connection, &backends))?;
         claimed.retain(|&id| !in_hand(id));
         if !claimed.is_empty() {
             let running = self.guard.running();
@@ -476,6 +519,11 @@ impl Store for Sqlite {
 
     fn waiting(&self, direction: Direction) -> u64 {
         self.ledger.waiting(direction)
+    }
+
+    fn waiting_of(&mut self, backend: &str, direction: Direction) -> Result<u64, StoreError> {
+        let number = self.read(|connection, names| names.backend(connection, backend))?;
+        Ok(number.map_or(0, |number| self.ledger.waiting_of(number, direction)))
     }
 
     fn commit(&mut self) -> Result<(), StoreError> {
