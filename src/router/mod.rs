@@ -17,6 +17,7 @@ mod handling;
 mod intake;
 mod joining;
 mod policy;
+mod reports;
 
 pub use policy::{BackendPolicy, Counters, Policy, Refusal, Refused};
 

@@ -6,6 +6,7 @@
 //! What it never does: wait for a foreign lock, repeat a failed fsync (the connection is dropped and the state read again), start empty
 //! over a damaged file, or run with an SQLite older than the one whose WAL is known to be sound.
 
+mod carriers;
 mod changes;
 mod file;
 mod guard;
@@ -403,16 +404,23 @@ impl Store for Sqlite {
         self.read(|connection, _| queries::overdue(connection, now, limit))
     }
 
-    fn by_remote_id(&mut self, backend: &str, remote_id: &str) -> Result<Option<MessageId>, StoreError> {
+    fn named(&mut self, backend: &str, remote_id: &str) -> Result<Option<Named>, StoreError> {
+        self.read(|connection, names| match names.backend(connection, backend)? {
+            Some(number) => carriers::named(connection, number, remote_id),
+            None => Ok(None),
+        })
+    }
+
+    fn arrived(&mut self, id: MessageId, part: u32) -> Result<u32, StoreError> {
+        self.write(|changes| changes.arrived(id.key(), part))
+    }
+
+    fn backend_of(&mut self, id: MessageId) -> Result<Option<Name>, StoreError> {
         self.read(|connection, names| {
-            let Some(backend) = names.backend(connection, backend)? else { return Ok(None) };
-            let mut statement = connection.prepare_cached(
-                "SELECT key, tail FROM messages INDEXED BY messages_by_remote_id \
-                 WHERE backend = ?1 AND remote_id = ?2 ORDER BY key DESC LIMIT 1",
-            )?;
-            statement
-                .query_row((backend, remote_id), |row| Ok(MessageId::from_parts(row.get(0)?, row.get(1)?)))
-                .optional()
+            let mut statement =
+                connection.prepare_cached("SELECT backend FROM messages WHERE key = ?1 AND tail = ?2")?;
+            let number = statement.query_row((id.key(), id.tail()), |row| row.get(0)).optional()?;
+            number.map(|number| names.backend_name(connection, number)).transpose()
         })
     }
 

@@ -141,8 +141,11 @@ CREATE VIEW history_log AS
 ";
 
 /// Each backend has its own queue of received messages, so that a flood on one delays nobody else. Pieces of longer messages are kept until
-/// the others are there.
+/// the others are there. Carriers name each part of a message.
 const SECOND: &str = "
+-- First, so that what comes after takes its page: no page of a new file is free.
+DROP INDEX messages_by_remote_id;
+
 -- turn: backend * 8, plus 0 for received and never claimed, 4 for received and claimed before, else the class.
 UPDATE messages SET turn = backend * 8 + CASE class WHEN 0 THEN 4 * turn ELSE class END WHERE status IN (1, 11, 12, 18, 19);
 ALTER TABLE messages ADD COLUMN flags INTEGER NOT NULL DEFAULT 0; -- the sum of: 1 parts of it never came
@@ -169,6 +172,19 @@ CREATE TABLE pieces (
     raw            BLOB,
     PRIMARY KEY (piece_set, sequence)
 ) STRICT, WITHOUT ROWID;
+
+CREATE TABLE names (                      -- what carriers call the parts of messages about which they may still report
+    message INTEGER NOT NULL,
+    part    INTEGER NOT NULL,             -- from 1
+    backend INTEGER NOT NULL,             -- the message's
+    name    TEXT NOT NULL,
+    at      INTEGER NOT NULL,             -- when it was given
+    arrived INTEGER NOT NULL,             -- 1 when it was reported as delivered
+    PRIMARY KEY (message, part)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX names_by_name ON names (backend, name, at, message, part) WHERE arrived = 0;
+INSERT INTO names SELECT key, 1, backend, remote_id, updated_at, 0 FROM messages
+    WHERE remote_id IS NOT NULL AND status IN (11, 12, 13, 18, 19);
 ";
 
 /// The flag of a received message of which parts never came.

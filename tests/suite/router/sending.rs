@@ -374,7 +374,7 @@ cases! {
         stage.report(&elsewhere, now).unwrap();
         stage.turns();
         assert_eq!(stage.state(given.id), State::Sent, "another carrier's r1 is another message");
-        assert_eq!(stage.counters().unknown_reports, 2);
+        assert_eq!(stage.counters().unknown_reports, 3);
     }
 
     /// A report may be faster than the answer of the modem, and may come for a message that is thought lost.

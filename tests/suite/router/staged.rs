@@ -139,7 +139,9 @@ impl Store for Staged {
         fn note(&mut self, id: MessageId, actor: &str, reason: &str, now: Timestamp) -> ();
         fn next_due(&mut self, backend: &str) -> Option<Timestamp>;
         fn overdue(&mut self, now: Timestamp, limit: usize) -> Vec<MessageId>;
-        fn by_remote_id(&mut self, backend: &str, remote_id: &str) -> Option<MessageId>;
+        fn named(&mut self, backend: &str, remote_id: &str) -> Option<Named>;
+        fn arrived(&mut self, id: MessageId, part: u32) -> u32;
+        fn backend_of(&mut self, id: MessageId) -> Option<Name>;
         fn recall(&mut self, scope: &str, key: &str) -> Option<Remembered>;
         fn remember(&mut self, scope: &str, key: &str, what: &Remembered) -> ();
         fn contact(&mut self, connection: &Connection) -> Option<Contact>;
