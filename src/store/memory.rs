@@ -41,6 +41,7 @@ pub struct Memory {
     pieces: Pieces,
     contacts: BTreeMap<i64, Contact>,
     last_contact: i64,
+    shifts: u64,
     actors: HashMap<Arc<str>, ()>,
     last_actor: Arc<str>,
     /// How many ended messages to keep, and those there are in the order of their ends.
@@ -79,6 +80,7 @@ impl Memory {
             pieces: Pieces::default(),
             contacts: BTreeMap::new(),
             last_contact: 0,
+            shifts: 0,
             actors: HashMap::new(),
             last_actor: Arc::from(""),
             keep: None,
@@ -217,6 +219,7 @@ impl Store for Memory {
         message.about = new.in_response_to;
         message.reason = new.reason.map(Arc::from);
         message.expires_at = new.expires_at;
+        message.wishes = new.wishes;
         if new.not_before.is_some() {
             message.rare().not_before = new.not_before;
         }
@@ -425,7 +428,16 @@ impl Store for Memory {
         Ok(sending)
     }
 
-    fn shift(&mut self, by: Duration) -> Result<(), StoreError> {
+    fn shifts(&self) -> u64 {
+        self.shifts
+    }
+
+    fn shift(&mut self, number: u64, by: Duration) -> Result<(), StoreError> {
+        if number <= self.shifts {
+            return Ok(());
+        }
+        self.shifts = number;
+        self.changed = true;
         self.validity.heap.clear();
         for line in &mut self.backends {
             line.due.iter_mut().for_each(|agenda| agenda.heap.clear());

@@ -149,7 +149,12 @@ pub trait Store: Send {
 
     /// Moves everything that waits along with a step of the wall clock: `not_before`, due times and validity of all open and held outgoing
     /// messages, sets of pieces, and the ages of remembered keys, which would all be forgotten when a clock is set right for the first time.
-    fn shift(&mut self, by: Duration) -> Result<(), StoreError>;
+    /// Steps are numbered: `number` is one more than [`shifts`](Store::shifts) was, and one that was followed already is not followed again. So
+    /// a caller whose commit failed may tell them all again, whatever is on disk.
+    fn shift(&mut self, number: u64, by: Duration) -> Result<(), StoreError>;
+
+    /// The number of the last step that was followed; 0 before the first.
+    fn shifts(&self) -> u64;
 
     /// Deletes up to `limit` ended messages last changed before `before`, with their histories, and forgets keys
     /// remembered before `keys_before`. Returns how many messages went.

@@ -1,7 +1,7 @@
 //! The rows that go into a [`Store`](super::Store) and come out of it, what is asked, and what can go wrong: plain data.
 
 use crate::message::{
-    Connection, Contact, Direction, Incoming, MessageId, Name, Origin, Outgoing, Priority, State,
+    Connection, Contact, Direction, Incoming, MessageId, Name, Origin, Outgoing, Priority, State, Wishes,
 };
 use crate::time::Timestamp;
 use serde::Serialize;
@@ -106,6 +106,8 @@ pub struct NewOutgoing<'a> {
     pub expires_at: Timestamp,
     /// Whether it is test traffic.
     pub origin: Origin,
+    /// How it should be sent.
+    pub wishes: Wishes,
     /// Who made it: `app echo`, `api`, `cli`.
     pub actor: &'a str,
     /// When it was accepted.

@@ -46,6 +46,8 @@ pub struct Sqlite {
     turn: Option<i64>,
     newest: Option<MessageId>,
     newest_committed: Option<MessageId>,
+    shifts: u64,
+    shifts_committed: u64,
     /// Commits since the last checkpoint of [`Store::tidy`].
     unsettled: bool,
     closed: bool,
@@ -124,6 +126,8 @@ impl Sqlite {
             turn: None,
             newest: None,
             newest_committed: None,
+            shifts: 0,
+            shifts_committed: 0,
             unsettled: false,
             closed: false,
         };
@@ -250,7 +254,7 @@ impl Sqlite {
     /// Reads everything that is kept in memory from the file.
     fn reload(&mut self) -> Result<(), StoreError> {
         let Some(connection) = &self.database else { return Ok(()) };
-        let read = || -> rusqlite::Result<(Ledger, Option<MessageId>)> {
+        let read = || -> rusqlite::Result<(Ledger, Option<MessageId>, i64)> {
             let newest = "SELECT key, tail FROM messages ORDER BY key DESC LIMIT 1";
             let purged = "SELECT newest_key, newest_tail FROM store WHERE newest_key IS NOT NULL";
             let id = |sql: &str| {
@@ -258,10 +262,14 @@ impl Sqlite {
                     .query_row(sql, [], |row| Ok(MessageId::from_parts(row.get(0)?, row.get(1)?)))
                     .optional()
             };
-            Ok((Ledger::load(connection)?, id(newest)?.max(id(purged)?)))
+            let shifts = connection.query_row("SELECT shifts FROM store", [], |row| row.get(0))?;
+            Ok((Ledger::load(connection)?, id(newest)?.max(id(purged)?), shifts))
         };
-        (self.ledger, self.newest) = read().map_err(|error| explain(&error, &self.path))?;
+        let shifts;
+        (self.ledger, self.newest, shifts) = read().map_err(|error| explain(&error, &self.path))?;
         self.newest_committed = self.newest;
+        self.shifts = u64::try_from(shifts).unwrap_or(0);
+        self.shifts_committed = self.shifts;
         self.names.clear();
         Ok(())
     }
@@ -274,6 +282,7 @@ impl Sqlite {
         self.names.clear();
         self.ledger.undo();
         self.newest = self.newest_committed;
+        self.shifts = self.shifts_committed;
         let error = match error {
             StoreError::Broken(_) if !caller => self.guard.diagnose().unwrap_or(error),
             error => error,
@@ -485,9 +494,16 @@ impl Store for Sqlite {
         Ok(sending)
     }
 
-    fn shift(&mut self, by: Duration) -> Result<(), StoreError> {
+    fn shifts(&self) -> u64 {
+        self.shifts
+    }
+
+    fn shift(&mut self, number: u64, by: Duration) -> Result<(), StoreError> {
         let by = i64::try_from(by.as_micros()).unwrap_or(i64::MAX - 1).min(i64::MAX - 1);
-        self.write(|changes| changes.shift(by))
+        let numbered = i64::try_from(number).unwrap_or(i64::MAX);
+        self.write(|changes| changes.shift(numbered, by))?;
+        self.shifts = self.shifts.max(number);
+        Ok(())
     }
 
     fn purge(
@@ -548,6 +564,7 @@ impl Store for Sqlite {
         self.in_transaction = false;
         self.ledger.committed();
         self.newest_committed = self.newest;
+        self.shifts_committed = self.shifts;
         self.unsettled = true;
         // Only a reserve that is back tells that a full disk has room again; damage never heals.
         if !matches!(self.trouble, Some(StoreError::Full(_) | StoreError::Damaged(_))) {

@@ -112,6 +112,7 @@ impl Stage {
             not_before: None,
             expires_at: at(1_000),
             origin: Origin::Real,
+            wishes: Wishes::default(),
             actor: "app echo",
             at: START,
         };
@@ -670,6 +671,23 @@ cases! {
         stage.pause();
     }
 
+    /// What is wished of a message is handed out with it, as often as it is.
+    fn wishes_are_kept(stage) {
+        let mut expected = Vec::new();
+        for flash in [false, true] {
+            for report in [None, Some(true), Some(false)] {
+                let wishes = Wishes { flash, report };
+                stage.queue_as(&connection(&format!("{wishes:?}")), "1", |row| row.wishes = wishes);
+                expected.push(wishes);
+            }
+        }
+        stage.pause();
+        let wishes = |taken: Vec<Taken>| taken.into_iter().map(|taken| taken.outgoing.wishes).collect::<Vec<_>>();
+        assert_eq!(wishes(stage.store.take_due("one", 9, START).unwrap()), expected);
+        stage.pause();
+        assert_eq!(wishes(stage.store.recover(&|_| false, START).unwrap()), expected);
+    }
+
     /// "By which backend a message came or goes, if there is such a message."
     fn the_backend_of_a_message_is_known(stage) {
         let out = stage.queue(&Connection::new("two", "a"), "1");
@@ -740,7 +758,11 @@ cases! {
         stage.pause();
         stage.take("one", 1, START);
         stage.settle_at(plain, State::Queued, Some(at(10)), at(1));
-        stage.store.shift(Duration::from_secs(1_000)).unwrap();
+        assert_eq!(stage.store.shifts(), 0);
+        stage.store.shift(1, Duration::from_secs(1_000)).unwrap();
+        stage.pause();
+        stage.store.shift(1, Duration::from_secs(5_000)).unwrap();
+        assert_eq!(stage.store.shifts(), 1, "one step is followed once");
         stage.pause();
         assert_eq!(stage.store.overdue(at(1_999), 9).unwrap(), []);
         assert_eq!(stage.store.overdue(at(2_000), 9).unwrap(), [plain, behind, timed, held]);
@@ -994,7 +1016,7 @@ cases! {
         assert_eq!(stage.store.reader().unwrap().tally().unwrap(), []);
         assert_eq!(stage.store.waiting(Direction::In), 0);
         // The step of a clock moves them along.
-        stage.store.shift(Duration::from_secs(100)).unwrap();
+        stage.store.shift(1, Duration::from_secs(100)).unwrap();
         stage.pause();
         assert_eq!(stage.store.sets(&ann).unwrap()[0].newest_at, at(130));
         // Their connection lives as long as they do.

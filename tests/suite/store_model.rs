@@ -295,6 +295,7 @@ impl Run {
                         not_before: own_time.map(Timestamp),
                         expires_at: Timestamp(until),
                         origin: Origin::Real,
+                        wishes: Wishes::default(),
                         actor: "api",
                         at: now,
                     })
@@ -420,7 +421,9 @@ impl Run {
             }
             Step::Recover { in_hand } => self.recover(|id| in_hand && id.key() % 2 == 0),
             Step::Shift { seconds } => {
-                self.ask(|store| store.shift(Duration::from_secs(seconds)));
+                let number = self.ask(|store| Ok(store.shifts())) + 1;
+                self.ask(|store| store.shift(number, Duration::from_secs(seconds)));
+                self.ask(|store| store.shift(number, Duration::from_secs(9)));
                 let by = seconds as i64 * 1_000_000;
                 for message in &mut self.model.messages {
                     if message.priority.is_some() && !message.ended() {
@@ -484,7 +487,8 @@ impl Run {
     /// The part of whom a carrier means by a name.
     fn named(&self, backend: &str, name: &str) -> Option<Named> {
         let messages = self.model.messages.iter().filter(|message| *message.who.backend == *backend);
-        let parts = messages.flat_map(|message| (1_u32..).zip(&message.parts).map(move |part| (message, part)));
+        let parts =
+            messages.flat_map(|message| (1_u32..).zip(&message.parts).map(move |part| (message, part)));
         let open = parts.filter(|(_, (_, (known, _, arrived)))| known == name && !arrived);
         let last = open.max_by_key(|(message, (part, (_, at, _)))| (*at, message.id, *part));
         last.map(|(message, (part, _))| Named { id: message.id, part, parts: message.parts.len() as u32 })

@@ -6,7 +6,7 @@
 
 use super::names::{Ledger, Names};
 use super::queries::{Due, rows_of};
-use super::schema::{BEFORE, CLAIMED, NEVER, PARTIAL, TURNS, meaning_of, status_of};
+use super::schema::{BEFORE, CLAIMED, NEVER, PARTIAL, TURNS, flags_of, meaning_of, status_of};
 use crate::message::{Direction, MessageId, Origin, State};
 use crate::store::{
     ContactChange, Ending, NewIncoming, NewOutgoing, Remembered, Settlement, Unfinished, backend_actor,
@@ -87,10 +87,10 @@ impl Changes<'_> {
         let mut statement = self.connection.prepare_cached(
             "INSERT INTO messages (key, tail, connection, backend, class, status, origin, created_at, updated_at, attempts,
                  uncertain, redelivered, entries, lane, turn, due, not_before, expires_at, open_until, about_key, about_tail,
-                 reason, text)
+                 reason, text, flags)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, 0, 0, 0, 1, ?9, ?10,
                  CASE WHEN EXISTS (SELECT 1 FROM messages WHERE lane = ?9) THEN NULL ELSE ?11 END,
-                 ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
+                 ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
         )?;
         statement.execute(params![
             new.id.key(),
@@ -111,6 +111,7 @@ impl Changes<'_> {
             new.in_response_to.map(MessageId::tail),
             new.reason,
             new.text,
+            flags_of(new.wishes),
         ])?;
         self.ledger.count(backend, status, 1);
         self.enter(new.id.key(), 0, new.at, status, 0, new.actor, new.reason)
@@ -319,7 +320,12 @@ impl Changes<'_> {
         ids.iter().try_for_each(|id| statement.execute((id.key(), TURNS, BEFORE)).map(drop))
     }
 
-    pub(super) fn shift(&mut self, by: i64) -> Result<()> {
+    pub(super) fn shift(&mut self, number: i64, by: i64) -> Result<()> {
+        let mut statement =
+            self.connection.prepare_cached("UPDATE store SET shifts = ?1 WHERE shifts < ?1")?;
+        if statement.execute([number])? == 0 {
+            return Ok(());
+        }
         // min() keeps sums within 64 bits: a time near the end of time stays there.
         let mut statement = self.connection.prepare_cached(
             "UPDATE messages SET due = min(due, 9223372036854775806 - ?1) + ?1 \

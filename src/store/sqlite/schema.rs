@@ -4,7 +4,7 @@
 //! `history_log`, with words, names and times instead of numbers.
 
 use super::{StoreError, explain, guard};
-use crate::message::{Direction, State};
+use crate::message::{Direction, State, Wishes};
 use rusqlite::Connection;
 use std::path::{Path, PathBuf};
 
@@ -148,7 +148,9 @@ DROP INDEX messages_by_remote_id;
 
 -- turn: backend * 8, plus 0 for received and never claimed, 4 for received and claimed before, else the class.
 UPDATE messages SET turn = backend * 8 + CASE class WHEN 0 THEN 4 * turn ELSE class END WHERE status IN (1, 11, 12, 18, 19);
-ALTER TABLE messages ADD COLUMN flags INTEGER NOT NULL DEFAULT 0; -- the sum of: 1 parts of it never came
+ALTER TABLE messages ADD COLUMN flags INTEGER NOT NULL DEFAULT 0; -- the sum of: 1 parts of it never came; 2 flash, 4 report, 8 no report
+
+ALTER TABLE store ADD COLUMN shifts INTEGER NOT NULL DEFAULT 0; -- the number of the last step of the clock that was followed
 
 CREATE TABLE sets (                       -- longer messages of which pieces are missing
     id         INTEGER PRIMARY KEY,
@@ -189,6 +191,30 @@ INSERT INTO names SELECT key, 1, backend, remote_id, updated_at, 0 FROM messages
 
 /// The flag of a received message of which parts never came.
 pub(super) const PARTIAL: i64 = 1;
+
+/// The flags of a message's wishes.
+pub(super) fn flags_of(wishes: Wishes) -> i64 {
+    let report = match wishes.report {
+        None => 0,
+        Some(true) => REPORT,
+        Some(false) => NO_REPORT,
+    };
+    report + if wishes.flash { FLASH } else { 0 }
+}
+
+/// What flags say of a message's wishes.
+pub(super) fn wishes_of(flags: i64) -> Wishes {
+    let report = match flags & (REPORT | NO_REPORT) {
+        REPORT => Some(true),
+        NO_REPORT => Some(false),
+        _ => None,
+    };
+    Wishes { flash: flags & FLASH != 0, report }
+}
+
+const FLASH: i64 = 2;
+const REPORT: i64 = 4;
+const NO_REPORT: i64 = 8;
 
 /// In the table `tally` the number under which waiting pieces are counted: they are in no state.
 pub(super) const PIECES: i64 = 0;

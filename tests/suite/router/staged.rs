@@ -155,8 +155,12 @@ impl Store for Staged {
         fn pieces(&mut self, set: i64) -> Vec<Piece>;
         fn end_set(&mut self, set: i64) -> ();
         fn pieces_of(&mut self, backend: &str) -> u64;
-        fn shift(&mut self, by: Duration) -> ();
+        fn shift(&mut self, number: u64, by: Duration) -> ();
         fn purge(&mut self, before: Option<Timestamp>, keys_before: Timestamp, limit: usize) -> usize;
+    }
+
+    fn shifts(&self) -> u64 {
+        self.with(|store| store.shifts())
     }
 
     fn newest(&self) -> Option<MessageId> {
