@@ -188,6 +188,8 @@ pub struct RouterSettings {
     pub app_timeout: Duration,
     /// Messages that wait for such apps, in all.
     pub max_pending: usize,
+    /// How long a longer message waits for its missing parts.
+    pub join_within: Duration,
     /// The same text this often ...
     pub loop_repeats: usize,
     /// ... within this time is a loop.

@@ -99,6 +99,7 @@ fn router(reader: &mut Reader<'_>, root: &Table, top: &Place) -> RouterSettings 
         on_uncertain: on_uncertain(&options).unwrap_or_default(),
         app_timeout: time("app_timeout"),
         max_pending: count("max_pending"),
+        join_within: time("join_within"),
         loop_repeats: count("loop_repeats"),
         loop_repeats_within: time("loop_repeats_within"),
         loop_replies: count("loop_replies"),

@@ -633,6 +633,7 @@ pub(crate) fn policy(settings: &Settings) -> Policy {
         on_uncertain: settings.router.on_uncertain,
         app_timeout: settings.router.app_timeout,
         max_pending: settings.router.max_pending,
+        join_within: settings.router.join_within,
         retention: settings.database.purge_after,
         loop_limits: guard::Limits {
             repetitions: settings.router.loop_repeats,

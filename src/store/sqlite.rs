@@ -6,6 +6,7 @@
 //! What it never does: wait for a foreign lock, repeat a failed fsync (the connection is dropped and the state read again), start empty
 //! over a damaged file, or run with an SQLite older than the one whose WAL is known to be sound.
 
+mod carriers;
 mod changes;
 mod file;
 mod guard;
@@ -50,6 +51,8 @@ pub struct Sqlite {
     newest_committed: Option<MessageId>,
     /// Commits since the [`Keeper`] was at work.
     commits: Arc<AtomicU32>,
+    shifts: u64,
+    shifts_committed: u64,
     closed: bool,
 }
 
@@ -127,6 +130,8 @@ impl Sqlite {
             newest: None,
             newest_committed: None,
             commits: Arc::default(),
+            shifts: 0,
+            shifts_committed: 0,
             closed: false,
         };
         store.reload()?;
@@ -252,7 +257,7 @@ impl Sqlite {
     /// Reads everything that is kept in memory from the file.
     fn reload(&mut self) -> Result<(), StoreError> {
         let Some(connection) = &self.database else { return Ok(()) };
-        let read = || -> rusqlite::Result<(Ledger, Option<MessageId>)> {
+        let read = || -> rusqlite::Result<(Ledger, Option<MessageId>, i64)> {
             let newest = "SELECT key, tail FROM messages ORDER BY key DESC LIMIT 1";
             let purged = "SELECT newest_key, newest_tail FROM store WHERE newest_key IS NOT NULL";
             let id = |sql: &str| {
@@ -260,10 +265,14 @@ impl Sqlite {
                     .query_row(sql, [], |row| Ok(MessageId::from_parts(row.get(0)?, row.get(1)?)))
                     .optional()
             };
-            Ok((Ledger::load(connection)?, id(newest)?.max(id(purged)?)))
+            let shifts = connection.query_row("SELECT shifts FROM store", [], |row| row.get(0))?;
+            Ok((Ledger::load(connection)?, id(newest)?.max(id(purged)?), shifts))
         };
-        (self.ledger, self.newest) = read().map_err(|error| explain(&error, &self.path))?;
+        let shifts;
+        (self.ledger, self.newest, shifts) = read().map_err(|error| explain(&error, &self.path))?;
         self.newest_committed = self.newest;
+        self.shifts = u64::try_from(shifts).unwrap_or(0);
+        self.shifts_committed = self.shifts;
         self.names.clear();
         Ok(())
     }
@@ -276,6 +285,7 @@ impl Sqlite {
         self.names.clear();
         self.ledger.undo();
         self.newest = self.newest_committed;
+        self.shifts = self.shifts_committed;
         let error = match error {
             StoreError::Broken(_) if !caller => self.guard.diagnose().unwrap_or(error),
             error => error,
@@ -406,16 +416,23 @@ impl Store for Sqlite {
         self.read(|connection, _| queries::overdue(connection, now, limit))
     }
 
-    fn by_remote_id(&mut self, backend: &str, remote_id: &str) -> Result<Option<MessageId>, StoreError> {
+    fn named(&mut self, backend: &str, remote_id: &str) -> Result<Option<Named>, StoreError> {
+        self.read(|connection, names| match names.backend(connection, backend)? {
+            Some(number) => carriers::named(connection, number, remote_id),
+            None => Ok(None),
+        })
+    }
+
+    fn arrived(&mut self, id: MessageId, part: u32) -> Result<u32, StoreError> {
+        self.write(|changes| changes.arrived(id.key(), part))
+    }
+
+    fn backend_of(&mut self, id: MessageId) -> Result<Option<Name>, StoreError> {
         self.read(|connection, names| {
-            let Some(backend) = names.backend(connection, backend)? else { return Ok(None) };
-            let mut statement = connection.prepare_cached(
-                "SELECT key, tail FROM messages INDEXED BY messages_by_remote_id \
-                 WHERE backend = ?1 AND remote_id = ?2 ORDER BY key DESC LIMIT 1",
-            )?;
-            statement
-                .query_row((backend, remote_id), |row| Ok(MessageId::from_parts(row.get(0)?, row.get(1)?)))
-                .optional()
+            let mut statement =
+                connection.prepare_cached("SELECT backend FROM messages WHERE key = ?1 AND tail = ?2")?;
+            let number = statement.query_row((id.key(), id.tail()), |row| row.get(0)).optional()?;
+            number.map(|number| names.backend_name(connection, number)).transpose()
         })
     }
 
@@ -486,9 +503,16 @@ impl Store for Sqlite {
         Ok(sending)
     }
 
-    fn shift(&mut self, by: Duration) -> Result<(), StoreError> {
+    fn shifts(&self) -> u64 {
+        self.shifts
+    }
+
+    fn shift(&mut self, number: u64, by: Duration) -> Result<(), StoreError> {
         let by = i64::try_from(by.as_micros()).unwrap_or(i64::MAX - 1).min(i64::MAX - 1);
-        self.write(|changes| changes.shift(by))
+        let numbered = i64::try_from(number).unwrap_or(i64::MAX);
+        self.write(|changes| changes.shift(numbered, by))?;
+        self.shifts = self.shifts.max(number);
+        Ok(())
     }
 
     fn purge(
@@ -554,6 +578,7 @@ impl Store for Sqlite {
         self.ledger.committed();
         self.newest_committed = self.newest;
         self.commits.fetch_add(1, Ordering::Relaxed);
+        self.shifts_committed = self.shifts;
         // Only a reserve that is back tells that a full disk has room again; damage never heals.
         if !matches!(self.trouble, Some(StoreError::Full(_) | StoreError::Damaged(_))) {
             self.trouble = None;

@@ -14,6 +14,7 @@ const WHOLE: &[(&str, &str)] = &[
     ("SELECT * FROM messages ORDER BY key DESC LIMIT 100", "the probe at a start, rows from the end"),
     ("SELECT newest_key, newest_tail FROM store", "a table of one row"),
     ("SELECT clean FROM store", "a table of one row"),
+    ("SELECT shifts FROM store", "a table of one row"),
     ("UPDATE store SET", "a table of one row"),
     ("SELECT count(*) FROM sqlite_schema", "the schema"),
     ("UPDATE messages SET due = min(due", "after a step of the wall clock everything that waits moves"),

@@ -140,7 +140,9 @@ impl Store for Staged {
         fn note(&mut self, id: MessageId, actor: &str, reason: &str, now: Timestamp) -> ();
         fn next_due(&mut self, backend: &str) -> Option<Timestamp>;
         fn overdue(&mut self, now: Timestamp, limit: usize) -> Vec<MessageId>;
-        fn by_remote_id(&mut self, backend: &str, remote_id: &str) -> Option<MessageId>;
+        fn named(&mut self, backend: &str, remote_id: &str) -> Option<Named>;
+        fn arrived(&mut self, id: MessageId, part: u32) -> u32;
+        fn backend_of(&mut self, id: MessageId) -> Option<Name>;
         fn recall(&mut self, scope: &str, key: &str) -> Option<Remembered>;
         fn remember(&mut self, scope: &str, key: &str, what: &Remembered) -> ();
         fn contact(&mut self, connection: &Connection) -> Option<Contact>;
@@ -154,8 +156,12 @@ impl Store for Staged {
         fn pieces(&mut self, set: i64) -> Vec<Piece>;
         fn end_set(&mut self, set: i64) -> ();
         fn pieces_of(&mut self, backend: &str) -> u64;
-        fn shift(&mut self, by: Duration) -> ();
+        fn shift(&mut self, number: u64, by: Duration) -> ();
         fn purge(&mut self, before: Option<Timestamp>, keys_before: Timestamp, limit: usize) -> usize;
+    }
+
+    fn shifts(&self) -> u64 {
+        self.with(|store| store.shifts())
     }
 
     fn newest(&self) -> Option<MessageId> {
