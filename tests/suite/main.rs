@@ -5,6 +5,7 @@ mod architecture;
 mod cli;
 mod crash;
 mod daemon;
+mod devices;
 mod documents;
 mod door;
 mod faults;
