@@ -12,6 +12,7 @@ mod faults;
 mod idle;
 mod lives;
 mod modem;
+mod modems_cli;
 mod pages;
 mod pdu;
 mod phases;
