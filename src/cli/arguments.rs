@@ -168,6 +168,7 @@ Examples:
   rapidsms modems --probe
   rapidsms modems /dev/ttyUSB0
   rapidsms modems --write Zain              adds the one new modem to the settings file
+  rapidsms modems --udev | sudo tee /etc/udev/rules.d/78-rapidsms-own.rules
   rapidsms modems --json | jq -r '.[].modem.imei'")]
     Modems(Modems),
 
@@ -411,6 +412,9 @@ pub(super) struct Modems {
     /// Add the modem to the settings file, as a backend of this name
     #[arg(long, value_name = "NAME")]
     pub write: Option<String>,
+    /// Print rules for udev about the modems that the settings use: ModemManager leaves them alone
+    #[arg(long, conflicts_with_all = ["write", "json"])]
+    pub udev: bool,
     /// The speed of serial lines; USB modems do not mind it
     #[arg(long, value_name = "N", default_value = "115200", value_parser = clap::value_parser!(u32).range(300..=4_000_000))]
     pub baud: u32,

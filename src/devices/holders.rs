@@ -160,7 +160,7 @@ fn remedy(program: &str, ours: bool, device: Option<&Device>) -> String {
     match program {
         "ModemManager" => match device.and_then(Device::ignore_rule) {
             Some(rule) => format!(
-                "tell it to leave this modem alone: put the line `{rule}` into /etc/udev/rules.d/78-rapidsms.rules, then \
+                "tell it to leave this modem alone: put the line `{rule}` into /etc/udev/rules.d/78-rapidsms-own.rules, then \
                  `sudo udevadm control --reload && sudo udevadm trigger && sudo systemctl restart ModemManager`"
             ),
             None => "stop it: `sudo systemctl disable --now ModemManager`".into(),

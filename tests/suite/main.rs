@@ -10,6 +10,7 @@ mod documents;
 mod door;
 mod faults;
 mod idle;
+mod install;
 mod lives;
 mod modem;
 mod modems_cli;

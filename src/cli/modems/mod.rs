@@ -45,6 +45,11 @@ pub(super) fn run(place: &Place, wanted: &Modems) -> Ended {
     block::propose(&mut found, engine.as_ref(), &taken, wanted.write.as_deref());
 
     let mut out = Out::new();
+    if wanted.udev {
+        report::udev_rules(&mut out, &found)?;
+        out.end()?;
+        return Ok(Exit::Ok);
+    }
     if wanted.output.json {
         out.json(&found)?;
     } else {
