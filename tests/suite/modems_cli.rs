@@ -9,7 +9,7 @@
 //! | `modem TTY` | puts a modem behind a port: `COMMAND = LINE; LINE`; what is not listed is refused; `OK` is added |
 //! | `mute TTY` | puts something behind a port that never says anything |
 //! | `TTY is held by PROGRAM` | a process of that name has it open |
-//! | `write FILE` | writes a file into the folder in which the program runs |
+//! | `write FILE` | writes a file into the folder in which the program runs; `"/dev/` means that of the machine |
 //! | `$ rapidsms ...`, `$ heard TTY`, `$ show FILE` | runs it; lists the commands that a modem heard; prints a file |
 //!
 //! After a wanted change run the tests with `BLESS=1` and read the difference.
@@ -132,7 +132,8 @@ impl Stage {
             ["machine"] => self.tree.plug(&given.join("\n")),
             ["write", name] => {
                 let file = self.folder.path().join(name);
-                fs::write(&file, given.join("\n") + "\n").unwrap();
+                let dev = format!("\"{}/dev/", self.tree.root().display());
+                fs::write(&file, given.join("\n").replace("\"/dev/", &dev) + "\n").unwrap();
                 fs::set_permissions(file, fs::Permissions::from_mode(0o640)).unwrap();
             }
             [kind @ ("modem" | "mute"), tty] => {
@@ -176,7 +177,10 @@ impl Stage {
                 });
                 let mut command = program(self.folder.path());
                 let ran = command.args(arguments).env("RAPIDSMS_MACHINE_ROOT", &root).output().unwrap();
-                let clean = |octets: &[u8]| String::from_utf8_lossy(octets).replace(&root, "");
+                let folder = self.folder.path().display().to_string();
+                let clean = |octets: &[u8]| {
+                    String::from_utf8_lossy(octets).replace(&root, "").replace(&folder, "FOLDER")
+                };
                 for line in clean(&ran.stdout).lines() {
                     seen.push_str(if line.is_empty() { "(empty)" } else { line });
                     seen.push('\n');
@@ -218,7 +222,7 @@ macro_rules! conversations {
     };
 }
 
-conversations!(held, named, nothing, sticks, twins, write);
+conversations!(held, named, nothing, shared, sticks, twins, write);
 
 /// The router that runs says which backend has the modem.
 #[test]

@@ -79,10 +79,8 @@ fn block(one: &Found, name: &str, engine: Option<&EngineSpec>) -> Option<String>
     let has = |key: &str| {
         engine.is_some_and(|engine| engine.keys.iter().any(|known| known.name.eq_ignore_ascii_case(key)))
     };
-    // An engine that needs the port uses the rest only to make sure.
-    let port =
-        engine.and_then(|engine| engine.keys.iter().find(|known| known.name.eq_ignore_ascii_case("PORT")));
-    let finds = port.is_some_and(|port| !port.required);
+    // An engine that finds modems by their place finds them by their numbers too.
+    let finds = has("USB");
     let mut lines = Vec::new();
     let about = [facts.make.as_deref(), facts.model.as_deref(), facts.operator.as_deref()];
     let about: Vec<&str> = about.into_iter().flatten().collect();
