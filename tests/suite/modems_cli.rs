@@ -16,14 +16,16 @@
 
 use super::daemon::{Daemon, ECHO, program};
 use super::devices::tree::Tree;
+use rapidsms::simulator::personality::PERSONALITIES;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
@@ -240,4 +242,44 @@ fn a_running_router_is_asked() {
     assert_eq!(found[0]["used_by"]["backend"], "Zain");
     assert_ne!(found[0]["used_by"]["state"], "not running");
     daemon.stop();
+}
+
+/// Modems of every maker that the simulator knows, each with its own manners, all at once. The process that plays them holds their ports, and is
+/// not in the way.
+#[test]
+fn simulated_modems_are_understood() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut simulator = program(folder.path());
+    simulator.args(["simulate", "modem"]);
+    for kind in PERSONALITIES {
+        simulator.arg("--link").arg(folder.path().join(kind.name)).args(["--personality", kind.name]);
+    }
+    let mut simulator = simulator.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let ready = BufReader::new(simulator.stdout.take().unwrap()).lines().take(PERSONALITIES.len());
+    assert_eq!(ready.filter(|line| line.as_ref().unwrap().contains("ready on")).count(), PERSONALITIES.len());
+
+    let mut modems = program(folder.path());
+    let ports = PERSONALITIES.iter().map(|kind| folder.path().join(kind.name));
+    let ran = modems.args(["modems", "--json"]).args(ports).output().unwrap();
+    simulator.kill().unwrap();
+    simulator.wait().unwrap();
+    assert_eq!(ran.status.code(), Some(0), "{}", String::from_utf8_lossy(&ran.stderr));
+    let found: serde_json::Value = serde_json::from_slice(&ran.stdout).unwrap();
+    let found = found.as_array().unwrap();
+    assert_eq!(found.len(), PERSONALITIES.len());
+    for (kind, one) in PERSONALITIES.iter().zip(found) {
+        let modem = &one["modem"];
+        for fact in
+            ["make", "model", "version", "imei", "imsi", "iccid", "number", "operator", "service_center"]
+        {
+            assert!(modem[fact].is_string(), "{}: no {fact}: {one}", kind.name);
+        }
+        assert_eq!(modem["sim"], "ready", "{}", kind.name);
+        assert_eq!(modem["registered"], true, "{}", kind.name);
+        assert!(
+            modem["dbm"].is_i64() && modem["storages"][0]["total"].as_u64() > Some(0),
+            "{}: {one}",
+            kind.name
+        );
+    }
 }
