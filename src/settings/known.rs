@@ -163,6 +163,7 @@ pub(super) const ENGINES: &[EngineSpec] = &[
         keys: &[
             Key::new("PORT", Kind::Text, "the modem's serial port")
                 .required()
+                .unique()
                 .such_as("/dev/ttyUSB0")
                 .also(&["device", "tty", "modem", "serial_port"]),
             Key::new("baudrate", Kind::Integer { min: 300, max: 4_000_000 }, "speed of the line")
