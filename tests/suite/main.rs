@@ -11,6 +11,7 @@ mod faults;
 mod idle;
 mod lives;
 mod modem;
+mod numbers;
 mod pages;
 mod pdu;
 mod phases;
