@@ -45,7 +45,11 @@ const ROOMS: &[(&str, &[&str], &str)] = &[
         &["message", "time", "store", "settings", "apps", "router", "backends"],
         "what threads say to each other is plain data and a channel",
     ),
-    ("web", &["message", "time", "store", "settings", "router", "hub"], "a page reads, and hands events on"),
+    (
+        "web",
+        &["message", "time", "store", "settings", "router", "hub", "pdu"],
+        "a page reads, and hands events on; what a text costs is arithmetic",
+    ),
     (
         "shell",
         &[
