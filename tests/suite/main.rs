@@ -18,6 +18,7 @@ mod phases;
 mod power_cut;
 mod rig;
 mod router;
+mod second_opinion;
 mod settings;
 mod store;
 mod store_model;
