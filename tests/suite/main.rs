@@ -8,6 +8,7 @@ mod daemon;
 mod documents;
 mod door;
 mod faults;
+mod fuzz;
 mod idle;
 mod lives;
 mod modem;
