@@ -8,6 +8,7 @@ mod daemon;
 mod documents;
 mod door;
 mod faults;
+mod gsm;
 mod idle;
 mod lives;
 mod modem;

@@ -194,6 +194,7 @@ impl Driver {
             Phase::Working if free => {
                 vec![self.inbox.next_look(), self.watch.next(), self.outbox.paused_until(), self.next_ussd_time()]
             }
+            Phase::Over => return None,
             _ => Vec::new(),
         };
         let always = [self.dialogue.deadline(), self.stop_by, self.calls.deadline()];
@@ -258,6 +259,7 @@ impl Driver {
         self.climb = Climb::default();
         self.facts = Facts::default();
         self.inbox.forget(self.now);
+        self.watch.forget();
         self.note("starting");
     }
 

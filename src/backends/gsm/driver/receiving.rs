@@ -78,11 +78,6 @@ impl Inbox {
         *self = Inbox { lists_badly: self.lists_badly, next_look: Some(now), ..Inbox::default() };
     }
 
-    /// Whether something is owed to the modem: a deletion or an acknowledgement.
-    pub(super) fn owes(&self) -> bool {
-        self.acknowledgements > 0 || !self.deletable.is_empty()
-    }
-
     /// When the storages are looked through next, as long as that is not under way.
     pub(super) fn next_look(&self) -> Option<Duration> {
         self.next_look

@@ -40,6 +40,11 @@ pub(super) struct Watch {
 }
 
 impl Watch {
+    /// The modem has started anew.
+    pub(super) fn forget(&mut self) {
+        *self = Watch::default();
+    }
+
     pub(super) fn next(&self) -> Option<Duration> {
         self.next
     }
