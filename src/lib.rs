@@ -8,7 +8,7 @@
 //!   apps are asked), [`retry`] and [`guard`] (pure rules), [`router`] (accept, step, commit, sent, report);
 //! - the languages of modems: [`pdu`] (SMS messages as octets), [`modem`] (AT commands and their answers);
 //! - the world around it: [`settings`], [`backends`] (lines to the world), [`registry`] (what settings may name);
-//! - the daemon: [`hub`] (what threads say to each other), [`web`], [`shell`] (threads, signals, the clock), [`cli`];
+//! - the daemon: [`hub`] (what threads say to each other), [`web`], [`shell`] (threads, signals, the clock), [`cli`]; [`simulator`] (modems without hardware);
 //! - for people who write apps: [`testing`].
 //!
 //! An app is a value that implements [`apps::App`]; an engine one that implements [`backends::Backend`]. A program of one's own
@@ -33,6 +33,7 @@ pub mod settings;
 pub mod cli;
 pub mod hub;
 pub mod shell;
+pub mod simulator;
 pub mod web;
 
 pub mod testing;
