@@ -296,6 +296,7 @@ fn fill(folder: &Path) {
                 reason: None,
                 duplicate_of: None,
                 origin: Origin::Test,
+                joined: None,
                 at: now,
             };
             store.accept(&new).expect("a row");

@@ -43,6 +43,7 @@ fn exchanges(store: &mut dyn Store, ids: &mut Ids, count: usize, batch: usize) {
                 reason: None,
                 duplicate_of: None,
                 origin: Origin::Test,
+                joined: None,
                 at: START,
             };
             store.accept(&row).expect("the store works");

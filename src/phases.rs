@@ -165,6 +165,7 @@ pub fn run(apps: &mut Apps, unfinished: Unfinished) -> Progress {
             received_at: unfinished.received_at,
             source_time: unfinished.source_time,
             redelivered: unfinished.redelivered,
+            partial: unfinished.partial,
             origin: unfinished.origin,
             contact: unfinished.contact,
             handled: false,

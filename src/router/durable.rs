@@ -1,6 +1,6 @@
 //! From decision to disk: what was decided is kept until a commit holds it, and written again when the commit fails.
 
-use super::delivery::Desk;
+use super::delivery::{Desk, NextDue};
 use super::{CURE, Refusal, Refused, Router};
 use crate::message::{Connection, Draft, MessageId, Outgoing, State};
 use crate::store::{ContactChange, Ending, NewOutgoing, Settlement, StoreError};
@@ -149,6 +149,7 @@ impl Router {
             }
             self.unclaimed = true;
             self.suspects = true;
+            self.oldest_set = NextDue::Unknown;
             self.desks.values_mut().for_each(Desk::look_again);
             if self.trouble.is_none() {
                 return true;

@@ -15,6 +15,7 @@ mod delivery;
 mod durable;
 mod handling;
 mod intake;
+mod joining;
 mod policy;
 
 pub use policy::{BackendPolicy, Counters, Policy, Refusal, Refused};
@@ -25,7 +26,7 @@ use crate::message::{Direction, Ids, MessageId, Name, Outgoing, State};
 use crate::phases::Apps;
 use crate::store::{Settlement, Store, StoreError, Unfinished};
 use crate::time::Timestamp;
-use delivery::{Desk, Flight};
+use delivery::{Desk, Flight, NextDue};
 use durable::Change;
 use handling::Pending;
 use std::collections::HashMap;
@@ -59,6 +60,9 @@ pub struct Router {
     /// There may be received messages that were claimed by a process that ended. They are run one by one, so
     /// that one that kills the process is known.
     suspects: bool,
+
+    /// When the longer message that has waited longest for its pieces is delivered as it is.
+    oldest_set: NextDue,
 
     /// Taken in the open transaction; given out by its commit.
     taken: Vec<Outgoing>,
@@ -105,6 +109,7 @@ impl Router {
             pending: HashMap::new(),
             unclaimed: true,
             suspects: true,
+            oldest_set: NextDue::Unknown,
             taken: Vec::new(),
             flights: HashMap::new(),
             outcomes: Vec::new(),
@@ -137,6 +142,7 @@ impl Router {
     pub fn set_policy(&mut self, policy: Policy) {
         self.guard.set_limits(policy.loop_limits.clone());
         self.policy = policy;
+        self.oldest_set = NextDue::Unknown;
     }
 
     /// The store, to open readers on it.
@@ -177,6 +183,7 @@ impl Router {
             self.give_up(id, "timed out", now);
         }
         if self.trouble.is_none() {
+            self.join_overdue(now);
             self.claim(now);
             self.release_held(now);
             self.sweep(now);
@@ -207,10 +214,16 @@ impl Router {
             }
             for desk in self.desks.values().filter(|desk| desk.is_open()) {
                 match desk.next_due {
-                    delivery::NextDue::Unknown => earlier(now),
-                    delivery::NextDue::At(at) => earlier(at),
-                    delivery::NextDue::Never => {}
+                    NextDue::Unknown => earlier(now),
+                    NextDue::At(at) => earlier(at),
+                    NextDue::Never => {}
                 }
+            }
+            match self.oldest_set {
+                _ if self.clock_behind => {}
+                NextDue::Unknown => earlier(now),
+                NextDue::At(at) => earlier(at),
+                NextDue::Never => {}
             }
             if !self.clock_behind && self.store.waiting(Direction::Out) > 0 {
                 earlier(self.sweep_at);
@@ -226,6 +239,7 @@ impl Router {
             log::warn!("the clock jumped forward by {step:?}; everything that waits moves along");
             self.record(Change::Shift(step));
             self.desks.values_mut().for_each(Desk::look_again);
+            self.oldest_set = NextDue::Unknown;
             for pending in self.pending.values_mut() {
                 pending.deadline = pending.deadline + step;
             }

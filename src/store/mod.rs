@@ -4,15 +4,16 @@
 //! A store decides nothing: what becomes of a message is the router's business. It keeps rows, finds what is
 //! unfinished or due, and makes a batch of changes durable at once.
 
-use crate::message::{
-    Connection, Contact, Direction, Incoming, MessageId, Name, Origin, Outgoing, Priority, State,
-};
+use crate::message::{Connection, Contact, Direction, MessageId, Name, Priority, State};
 use crate::time::Timestamp;
-use serde::Serialize;
 use std::time::Duration;
 
 pub mod memory;
+mod records;
 pub mod sqlite;
+mod turns;
+
+pub use records::*;
 
 /// The durable side of the router: one writer, used by the router's thread alone.
 ///
@@ -32,6 +33,9 @@ pub mod sqlite;
 /// again until it is settled back to `queued` or `uncertain`, or until `recover`. Attempts are counted by the claim, hence on disk before
 /// an app or a carrier sees the message, provided that the caller commits in between (it must).
 ///
+/// **Pieces** of longer messages are kept in sets until the caller puts them together: they are no messages, have no state and no history, and are
+/// counted apart. A store without pieces does nothing about them.
+///
 /// **History.** Every change of state appends an [`Entry`].
 pub trait Store: Send {
     /// The newest id ever stored, duplicates and purged messages included; new ids must be greater.
@@ -41,9 +45,14 @@ pub trait Store: Send {
     /// Its connection is created on first sight.
     fn accept(&mut self, row: &NewIncoming<'_>) -> Result<(), StoreError>;
 
-    /// Claims up to `limit` received messages, each the first of its lane, oldest first, and counts an attempt
-    /// for each. [`Tried::Never`] returns those that no app has seen; [`Tried::Before`] those that were claimed
-    /// by a process that ended, or put back, and sets `redelivered` on them.
+    /// Claims up to `limit` received messages, each the first of its lane, and counts an attempt for each.
+    ///
+    /// [`Tried::Never`] returns those that no app has seen, oldest first. The places are shared evenly among the backends that have something to
+    /// claim, oldest first within each; what one leaves goes to the others, and over several calls no backend is always last. So
+    /// a flood on one backend delays nobody else. It costs nothing for a backend that has nothing to claim. After [`recover`](Store::recover) the turns begin anew, in
+    /// the order in which the backends were first seen.
+    ///
+    /// [`Tried::Before`] returns those that were claimed by a process that ended, or put back, and sets `redelivered` on them.
     /// Of these the least tried come first: in a reboot loop the same innocent message is not tried again and
     /// again until it counts as poison. A store that cannot outlive its process may keep to the age.
     fn unfinished(
@@ -52,6 +61,27 @@ pub trait Store: Send {
         limit: usize,
         now: Timestamp,
     ) -> Result<Vec<Unfinished>, StoreError>;
+
+    /// Begins a set for pieces of a longer message. Returns its number.
+    fn begin_set(&mut self, new: &NewSet<'_>) -> Result<i64, StoreError>;
+
+    /// Keeps one more piece of a set. Its place must be free.
+    fn keep_piece(&mut self, set: i64, piece: &Piece, now: Timestamp) -> Result<(), StoreError>;
+
+    /// The sets of a connection, in the order of their beginnings.
+    fn sets(&mut self, connection: &Connection) -> Result<Vec<PieceSet>, StoreError>;
+
+    /// The set whose newest piece is the oldest: of one backend, or of all.
+    fn stalest_set(&mut self, backend: Option<&str>) -> Result<Option<PieceSet>, StoreError>;
+
+    /// The pieces of a set, in order.
+    fn pieces(&mut self, set: i64) -> Result<Vec<Piece>, StoreError>;
+
+    /// Forgets a set with its pieces; mostly after the message they make was accepted, in the same transaction.
+    fn end_set(&mut self, set: i64) -> Result<(), StoreError>;
+
+    /// How many pieces wait on a backend.
+    fn pieces_of(&mut self, backend: &str) -> Result<u64, StoreError>;
 
     /// Ends a received message in `ending.state`; its lane moves up. `false`, and nothing happens, when it was not `received`.
     fn finish(&mut self, id: MessageId, ending: &Ending, now: Timestamp) -> Result<bool, StoreError>;
@@ -110,7 +140,7 @@ pub trait Store: Send {
     ) -> Result<Vec<Taken>, StoreError>;
 
     /// Moves everything that waits along with a step of the wall clock: `not_before`, due times and validity of all open and held outgoing
-    /// messages, and the ages of remembered keys, which would all be forgotten when a clock is set right for the first time.
+    /// messages, sets of pieces, and the ages of remembered keys, which would all be forgotten when a clock is set right for the first time.
     fn shift(&mut self, by: Duration) -> Result<(), StoreError>;
 
     /// Deletes up to `limit` ended messages last changed before `before`, with their histories, and forgets keys
@@ -124,6 +154,9 @@ pub trait Store: Send {
 
     /// How many messages of a direction are open: received, or queued, sending and uncertain.
     fn waiting(&self, direction: Direction) -> u64;
+
+    /// The same of one backend alone.
+    fn waiting_of(&mut self, backend: &str, direction: Direction) -> Result<u64, StoreError>;
 
     /// Makes everything since the last commit durable, whole or not at all. With nothing to do it touches no disk.
     fn commit(&mut self) -> Result<(), StoreError>;
@@ -186,339 +219,12 @@ pub trait Reader: Send {
         Ok((self.tally()?, self.recount()?))
     }
 
+    /// How many pieces of longer messages wait for the others, by backend; backends without any are left out.
+    fn pieces(&mut self) -> Result<Vec<(Name, u64)>, StoreError>;
+
     /// The creation time of the oldest open outgoing message of a backend.
     fn oldest_waiting(&mut self, backend: &str) -> Result<Option<Timestamp>, StoreError>;
 }
-
-/// A message to [`Store::accept`].
-#[derive(Clone, Debug)]
-pub struct NewIncoming<'a> {
-    /// Its name.
-    pub id: MessageId,
-    /// What the engine decoded.
-    pub incoming: &'a Incoming,
-    /// `received`, `duplicate` or `quarantined`.
-    pub state: State,
-    /// Why, for `quarantined`.
-    pub reason: Option<&'a str>,
-    /// The earlier message, for `duplicate`.
-    pub duplicate_of: Option<MessageId>,
-    /// Whether it is test traffic.
-    pub origin: Origin,
-    /// When it was accepted.
-    pub at: Timestamp,
-}
-
-/// A message to [`Store::queue`].
-#[derive(Clone, Debug)]
-pub struct NewOutgoing<'a> {
-    /// Its name.
-    pub id: MessageId,
-    /// To whom.
-    pub connection: &'a Connection,
-    /// What to send.
-    pub text: &'a str,
-    /// The message that it answers.
-    pub in_response_to: Option<MessageId>,
-    /// `queued`, `cancelled`, `failed` or `held`.
-    pub state: State,
-    /// Why, for the others.
-    pub reason: Option<&'a str>,
-    /// Its turn among others.
-    pub priority: Priority,
-    /// Its own time; then it stands in no lane.
-    pub not_before: Option<Timestamp>,
-    /// The end of its validity.
-    pub expires_at: Timestamp,
-    /// Whether it is test traffic.
-    pub origin: Origin,
-    /// Who made it: `app echo`, `api`, `cli`.
-    pub actor: &'a str,
-    /// When it was accepted.
-    pub at: Timestamp,
-}
-
-/// Which received messages to claim.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Tried {
-    /// No app has seen them.
-    Never,
-    /// An app may have seen them.
-    Before,
-}
-
-/// A claimed received message.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Unfinished {
-    /// Its name.
-    pub id: MessageId,
-    /// Who sent it.
-    pub connection: Connection,
-    /// What they sent.
-    pub text: String,
-    /// When it was accepted.
-    pub received_at: Timestamp,
-    /// When the source says that it was sent.
-    pub source_time: Option<Timestamp>,
-    /// Attempts so far, this one included.
-    pub attempt: u32,
-    /// An app may have seen it before.
-    pub redelivered: bool,
-    /// Whether it is test traffic.
-    pub origin: Origin,
-    /// The person behind the connection.
-    pub contact: Option<Contact>,
-}
-
-/// How handling ended.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Ending {
-    /// `handled`, `failed` or `quarantined`.
-    pub state: State,
-    /// Why, or what else a person may want to know.
-    pub reason: Option<String>,
-    /// Who decided: `app echo`, `router`.
-    pub actor: String,
-}
-
-/// A claimed message to send.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Taken {
-    /// What the backend needs.
-    pub outgoing: Outgoing,
-    /// How many earlier attempts ended without certainty.
-    pub uncertain: u32,
-}
-
-/// What became of an attempt.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Settlement {
-    /// The new state. `uncertain` counts an attempt without certainty.
-    pub state: State,
-    /// Why.
-    pub reason: Option<String>,
-    /// Who says so: `backend Zain`, `router`, `person admin`.
-    pub actor: String,
-    /// For `queued` and `uncertain`: when to try (again).
-    pub due: Option<Timestamp>,
-    /// The attempt does not count (it was not made).
-    pub uncounted: bool,
-    /// The carrier's name for it.
-    pub remote_id: Option<String>,
-    /// Into how many parts it was cut.
-    pub parts: Option<u32>,
-}
-
-impl Settlement {
-    /// A plain change of state.
-    pub fn new(state: State, actor: impl Into<String>) -> Settlement {
-        Settlement {
-            state,
-            reason: None,
-            actor: actor.into(),
-            due: None,
-            uncounted: false,
-            remote_id: None,
-            parts: None,
-        }
-    }
-
-    /// The same, with a reason.
-    pub fn because(mut self, reason: impl Into<String>) -> Settlement {
-        self.reason = Some(reason.into());
-        self
-    }
-}
-
-/// What is remembered of a key.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Remembered {
-    /// The message it belongs to.
-    pub id: MessageId,
-    /// A digest of the request, where the same key with another request is a mistake.
-    pub digest: Vec<u8>,
-    /// When.
-    pub at: Timestamp,
-}
-
-/// A change of what is known about the person behind a connection.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum ContactChange {
-    /// A new contact of this name (and language, may be empty); the connection moves to it.
-    Register {
-        /// The person's name.
-        name: String,
-        /// The language taken along from the contact before; empty for none.
-        language: String,
-    },
-    /// The language of the contact behind the connection; nothing happens when there is none.
-    Language(String),
-    /// The connection belongs to an existing contact from now on.
-    Join(i64),
-}
-
-/// One line of a message's history.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub struct Entry {
-    /// When.
-    pub at: Timestamp,
-    /// The state from then on.
-    pub state: State,
-    /// Who: `backend Zain`, `app echo`, `router`, `api`.
-    pub actor: String,
-    /// In which attempt; 0 before the first.
-    pub attempt: u32,
-    /// Why.
-    pub reason: Option<String>,
-}
-
-/// A message as pages and programs see it.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub struct Row {
-    /// Its name.
-    pub id: MessageId,
-    /// In or out.
-    pub direction: Direction,
-    /// Its backend.
-    pub backend: Name,
-    /// The address on it.
-    pub identity: String,
-    /// What it says.
-    pub text: String,
-    /// Where it stands.
-    pub state: State,
-    /// Why.
-    pub reason: Option<String>,
-    /// When it was accepted.
-    pub created_at: Timestamp,
-    /// When its state last changed.
-    pub updated_at: Timestamp,
-    /// The message that it answers.
-    pub in_response_to: Option<MessageId>,
-    /// The message whose repetition it is.
-    pub duplicate_of: Option<MessageId>,
-    /// An app may have seen it more than once.
-    pub redelivered: bool,
-    /// How often it was tried.
-    pub attempts: u32,
-    /// Into how many parts it was cut.
-    pub parts: Option<u32>,
-    /// Real or test.
-    pub origin: Origin,
-    /// Its turn; for outgoing messages.
-    pub priority: Option<Priority>,
-    /// Its own time.
-    pub not_before: Option<Timestamp>,
-    /// The end of its validity; for outgoing messages.
-    pub expires_at: Option<Timestamp>,
-    /// When the source says that it was sent.
-    pub source_time: Option<Timestamp>,
-    /// The carrier's name for it.
-    pub remote_id: Option<String>,
-}
-
-/// A message with all that is known.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub struct Detail {
-    /// The row.
-    #[serde(flatten)]
-    pub row: Row,
-    /// Everything that happened to it, oldest first.
-    pub history: Vec<Entry>,
-    /// The octets it was decoded from.
-    #[serde(skip)]
-    pub raw: Option<Vec<u8>>,
-}
-
-/// Which messages to list. All conditions must hold.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Query {
-    /// On this backend.
-    pub backend: Option<String>,
-    /// With this identity.
-    pub identity: Option<String>,
-    /// In or out only.
-    pub direction: Option<Direction>,
-    /// In this state.
-    pub state: Option<State>,
-    /// Beyond this message in the direction of reading; it is itself not part of the page.
-    pub after: Option<MessageId>,
-    /// Oldest first instead of newest first.
-    pub ascending: bool,
-    /// At most so many, 1 to 1,000.
-    pub limit: usize,
-}
-
-impl Default for Query {
-    fn default() -> Query {
-        Query {
-            backend: None,
-            identity: None,
-            direction: None,
-            state: None,
-            after: None,
-            ascending: false,
-            limit: 100,
-        }
-    }
-}
-
-/// One page of a listing.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub struct Page {
-    /// The messages.
-    pub messages: Vec<Row>,
-    /// Where the next page starts; none at the end.
-    pub next: Option<MessageId>,
-}
-
-/// How many messages share a backend, a direction and a state.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
-pub struct Count {
-    /// The backend.
-    pub backend: Name,
-    /// In or out.
-    pub direction: Direction,
-    /// The state.
-    pub state: State,
-    /// So many.
-    pub count: u64,
-}
-
-/// Why the store could not do it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum StoreError {
-    /// The disk is full or a quota is reached.
-    Full(String),
-    /// The file or its file system cannot be written.
-    ReadOnly(String),
-    /// Somebody else holds a lock on the database.
-    Locked(String),
-    /// Another daemon uses this store; the text names the holder.
-    InUse(String),
-    /// The file comes from a newer version of this program.
-    Newer(String),
-    /// The file is damaged or gone.
-    Damaged(String),
-    /// Anything else that the disk or the database said.
-    Broken(String),
-}
-
-impl std::fmt::Display for StoreError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            StoreError::Full(why) => write!(f, "the disk is full: {why}"),
-            StoreError::ReadOnly(why) => write!(f, "the store cannot be written: {why}"),
-            StoreError::Locked(why) => write!(f, "the database is locked by another program: {why}"),
-            StoreError::InUse(why) => write!(f, "the store is in use: {why}"),
-            StoreError::Newer(why) => write!(f, "the store is newer than this program: {why}"),
-            StoreError::Damaged(why) => write!(f, "the store is damaged: {why}"),
-            StoreError::Broken(why) => write!(f, "the store failed: {why}"),
-        }
-    }
-}
-
-impl std::error::Error for StoreError {}
 
 /// The longest page that [`Reader::messages`] returns.
 pub const PAGE_LIMIT: usize = 1_000;

@@ -10,6 +10,7 @@ mod changes;
 mod file;
 mod guard;
 mod names;
+mod pieces;
 mod queries;
 mod reader;
 mod salvage;
@@ -40,6 +41,8 @@ pub struct Sqlite {
     trouble: Option<StoreError>,
     names: Names,
     ledger: Ledger,
+    /// The backend at which the last claim began.
+    turn: Option<i64>,
     newest: Option<MessageId>,
     newest_committed: Option<MessageId>,
     /// Commits since the last checkpoint of [`Store::tidy`].
@@ -117,6 +120,7 @@ impl Sqlite {
             trouble: None,
             names: Names::default(),
             ledger: Ledger::default(),
+            turn: None,
             newest: None,
             newest_committed: None,
             unsettled: false,
@@ -309,11 +313,46 @@ impl Store for Sqlite {
         limit: usize,
         _now: Timestamp,
     ) -> Result<Vec<Unfinished>, StoreError> {
-        let found = self.read(|connection, names| queries::claimable(connection, names, tried, limit))?;
+        let backends = self.ledger.receiving();
+        let last = self.turn;
+        let (found, began) = self.read(|connection, names| match tried {
+            Tried::Never => queries::claimable_in_turns(connection, names, &backends, last, limit),
+            Tried::Before => Ok((queries::claimable_again(connection, names, &backends, limit)?, None)),
+        })?;
+        self.turn = began.or(last);
         if !found.is_empty() {
             self.write(|changes| changes.claim(&found))?;
         }
         Ok(found)
+    }
+
+    fn begin_set(&mut self, new: &NewSet<'_>) -> Result<i64, StoreError> {
+        self.write(|changes| changes.begin_set(new))
+    }
+
+    fn keep_piece(&mut self, set: i64, piece: &Piece, now: Timestamp) -> Result<(), StoreError> {
+        self.write(|changes| changes.keep_piece(set, piece, now))
+    }
+
+    fn sets(&mut self, connection: &Connection) -> Result<Vec<PieceSet>, StoreError> {
+        self.read(|database, names| pieces::sets(database, names, connection))
+    }
+
+    fn stalest_set(&mut self, backend: Option<&str>) -> Result<Option<PieceSet>, StoreError> {
+        self.read(|database, names| pieces::stalest(database, names, backend))
+    }
+
+    fn pieces(&mut self, set: i64) -> Result<Vec<Piece>, StoreError> {
+        self.read(|database, _| pieces::pieces(database, set))
+    }
+
+    fn end_set(&mut self, set: i64) -> Result<(), StoreError> {
+        self.write(|changes| changes.end_set(set))
+    }
+
+    fn pieces_of(&mut self, backend: &str) -> Result<u64, StoreError> {
+        let number = self.read(|connection, names| names.backend(connection, backend))?;
+        Ok(number.map_or(0, |number| self.ledger.counted(number, schema::PIECES)))
     }
 
     fn finish(&mut self, id: MessageId, ending: &Ending, now: Timestamp) -> Result<bool, StoreError> {
@@ -424,7 +463,11 @@ impl Store for Sqlite {
         in_hand: &dyn Fn(MessageId) -> bool,
         _now: Timestamp,
     ) -> Result<Vec<Taken>, StoreError> {
-        let mut claimed = self.read(|connection, _| queries::claimed(connection))?;
+        self.turn = None;
+        // The ledger is as fresh as the file only once that is open.
+        self.read(|_, _| Ok(()))?;
+        let backends = self.ledger.receiving();
+        let mut claimed = self.read(|connection, _| queries::claimed(connection, &backends))?;
         claimed.retain(|&id| !in_hand(id));
         if !claimed.is_empty() {
             self.write(|changes| changes.release(&claimed))?;
@@ -467,6 +510,11 @@ impl Store for Sqlite {
 
     fn waiting(&self, direction: Direction) -> u64 {
         self.ledger.waiting(direction)
+    }
+
+    fn waiting_of(&mut self, backend: &str, direction: Direction) -> Result<u64, StoreError> {
+        let number = self.read(|connection, names| names.backend(connection, backend))?;
+        Ok(number.map_or(0, |number| self.ledger.waiting_of(number, direction)))
     }
 
     fn commit(&mut self) -> Result<(), StoreError> {

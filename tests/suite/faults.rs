@@ -401,6 +401,7 @@ fn p19_poison_is_set_aside_and_what_waits_behind_it_moves() {
                 reason: None,
                 duplicate_of: None,
                 origin: Origin::Test,
+                joined: None,
                 at: now,
             };
             store.accept(&row).expect("it is stored");

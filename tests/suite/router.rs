@@ -1,6 +1,7 @@
 //! The router alone: no thread, no sleep, a clock in the hand. Each case runs over the store in memory and over SQLite.
 //!
 //! - `intake`: what is accepted, refused, known already; what apps see of it and in which order;
+//! - `joining`: messages that come in pieces;
 //! - `later`: apps that answer later;
 //! - `sending`: windows, retries, doubt, reports, validity, appointments;
 //! - `restart`: a router that ends in the middle and the one that follows it;
@@ -18,6 +19,7 @@ macro_rules! cases {
 
 mod failing;
 mod intake;
+mod joining;
 mod later;
 mod model;
 mod parked;

@@ -85,7 +85,7 @@ impl Stage {
         duplicate_of: Option<MessageId>,
     ) -> MessageId {
         let id = self.ids.next(START);
-        let row = NewIncoming { id, incoming, state, reason, duplicate_of, origin: Origin::Real, at: START };
+        let row = NewIncoming { id, incoming, state, reason, duplicate_of, origin: Origin::Real, joined: None, at: START };
         self.store.accept(&row).unwrap();
         id
     }
@@ -234,7 +234,7 @@ cases! {
         for id in [first, last] {
             let row = NewIncoming {
                 id, incoming: &incoming, state: State::Received, reason: None, duplicate_of: None,
-                origin: Origin::Real, at: START,
+                origin: Origin::Real, joined: None, at: START,
             };
             assert!(stage.store.accept(&row).is_err(), "{id} is not new");
             // A mistake of the caller costs a store in memory nothing and dooms the transaction of one on disk.
@@ -278,15 +278,15 @@ cases! {
         }
     }
 
-    /// "Claims up to `limit` received messages, each the first of its lane, oldest first, and counts an attempt for each."
+    /// "Claims up to `limit` received messages, each the first of its lane, and counts an attempt for each."
     fn unfinished_gives_the_first_of_each_connection(stage) {
         let a1 = stage.accept(&connection("a"), "1");
         let a2 = stage.accept(&connection("a"), "2");
         let b1 = stage.accept(&connection("b"), "1");
         let c1 = stage.accept(&Connection::new("two", "a"), "1");
         stage.pause();
-        assert_eq!(stage.claim(Tried::Never, 2), [a1, b1]);
-        assert_eq!(stage.claim(Tried::Never, 10), [c1]);
+        assert_eq!(stage.claim(Tried::Never, 2), [a1, c1], "each backend gets its share");
+        assert_eq!(stage.claim(Tried::Never, 10), [b1]);
         assert_eq!(stage.claim(Tried::Never, 10), []);
         stage.finish(a1);
         assert_eq!(stage.claim(Tried::Before, 10), []);
@@ -870,6 +870,125 @@ cases! {
         stage.pause();
         assert_eq!(reader.oldest_waiting("one").unwrap(), None);
         assert_eq!(reader.oldest_waiting("nowhere").unwrap(), None);
+    }
+
+    /// "The places are shared evenly among the backends that have something to claim"; "no backend is always last".
+    fn p7_isolation_claims_go_round_the_backends(stage) {
+        let from = |backend: &str, n: usize| Connection::new(backend, format!("{n}"));
+        let [mut one, mut two, mut six]: [Vec<MessageId>; 3] = Default::default();
+        for n in 0..20 {
+            one.push(stage.accept(&from("one", n), "flood"));
+        }
+        for n in 0..3 {
+            two.push(stage.accept(&from("two", n), "a few"));
+        }
+        stage.accept_as(&Incoming::new(from("three", 1), "old"), State::Duplicate, None, Some(one[0]));
+        stage.queue(&from("four", 1), "out");
+        six.push(stage.accept(&from("six", 1), "one"));
+        stage.pause();
+        let shared = stage.claim(Tried::Never, 6);
+        assert_eq!(shared, [&one[..3], &two[..2], &six[..]].concat(), "what one leaves goes to the others, oldest first");
+        assert_eq!(stage.claim(Tried::Never, 3), [one[3], one[4], two[2]]);
+        for (n, id) in six.iter().chain(&two).enumerate() {
+            assert!(stage.finish(*id), "{n}");
+        }
+        two = (0..2).map(|n| stage.accept(&from("two", n), "more")).collect();
+        six = (0..2).map(|n| stage.accept(&from("six", n), "more")).collect();
+        // The last claim began at the second, so this one begins at the one after it.
+        assert_eq!(stage.claim(Tried::Never, 1), six[..1]);
+        assert_eq!(stage.claim(Tried::Never, 1), one[5..6]);
+        assert_eq!(stage.claim(Tried::Never, 1), two[..1]);
+        assert_eq!(stage.claim(Tried::Never, 1), six[1..]);
+        assert_eq!(stage.claim(Tried::Never, 2), [one[6], two[1]]);
+        assert_eq!(stage.claim(Tried::Never, 2), one[7..9]);
+        assert_eq!(stage.store.waiting_of("one", Direction::In).unwrap(), 20);
+        assert_eq!(stage.store.waiting_of("six", Direction::In).unwrap(), 2);
+        assert_eq!(stage.store.waiting_of("four", Direction::Out).unwrap(), 1);
+        assert_eq!(stage.store.waiting_of("three", Direction::In).unwrap(), 0);
+        assert_eq!(stage.store.waiting_of("nowhere", Direction::In).unwrap(), 0);
+    }
+
+    /// "Pieces of longer messages are kept in sets until the caller puts them together"
+    fn pieces_wait_in_their_sets(stage) {
+        let [ann, bob] = ["ann", "bob"].map(connection);
+        let elsewhere = Connection::new("two", "ann");
+        let piece = |sequence: u16| Piece {
+            sequence,
+            units: vec![0xd83d, sequence, 0],
+            source_time: Some(at(i64::from(sequence))),
+            redelivery_key: Some(format!("pdu {sequence}")),
+            raw: Some(vec![0, 255, sequence as u8]),
+        };
+        let bare = Piece { sequence: 255, units: vec![], source_time: None, redelivery_key: None, raw: None };
+        let mut begin = |connection: &Connection, name: &str, seconds: i64| {
+            let new = NewSet { connection, name, total: 255, origin: Origin::Test, at: at(seconds) };
+            stage.store.begin_set(&new).unwrap()
+        };
+        let first = begin(&ann, "8/17", 1);
+        let second = begin(&ann, "8/17", 2);
+        let third = begin(&elsewhere, "16/1", 3);
+        assert!(first < second);
+        for (set, piece, seconds) in [(first, piece(3), 10), (first, piece(1), 30), (second, piece(1), 20), (third, bare.clone(), 15)] {
+            stage.store.keep_piece(set, &piece, at(seconds)).unwrap();
+        }
+        stage.pause();
+        assert_eq!(stage.store.pieces(first).unwrap(), [piece(1), piece(3)], "in order");
+        assert_eq!(stage.store.pieces(third).unwrap(), [bare]);
+        assert_eq!(stage.store.sets(&bob).unwrap(), []);
+        let sets = stage.store.sets(&ann).unwrap();
+        assert_eq!(sets.iter().map(|set| set.number).collect::<Vec<_>>(), [first, second]);
+        assert_eq!(sets[0], PieceSet {
+            number: first, connection: ann.clone(), name: "8/17".into(), total: 255, origin: Origin::Test, newest_at: at(30),
+        });
+        let stalest = |stage: &mut Stage, backend| stage.store.stalest_set(backend).unwrap().map(|set| set.number);
+        assert_eq!(stalest(stage, None), Some(third));
+        assert_eq!(stalest(stage, Some("one")), Some(second));
+        assert_eq!(stalest(stage, Some("three")), None);
+        assert_eq!((stage.store.pieces_of("one").unwrap(), stage.store.pieces_of("three").unwrap()), (3, 0));
+        assert_eq!(stage.store.reader().unwrap().pieces().unwrap(), [("one".into(), 3), ("two".into(), 1)]);
+        // They are no messages.
+        assert_eq!(stage.store.reader().unwrap().tally().unwrap(), []);
+        assert_eq!(stage.store.waiting(Direction::In), 0);
+        // The step of a clock moves them along.
+        stage.store.shift(Duration::from_secs(100)).unwrap();
+        stage.pause();
+        assert_eq!(stage.store.sets(&ann).unwrap()[0].newest_at, at(130));
+        // Their connection lives as long as they do.
+        let other = stage.accept(&ann, "hello");
+        stage.claim(Tried::Never, 1);
+        assert!(stage.finish(other));
+        stage.pause();
+        assert_eq!(stage.store.purge(Some(at(50)), at(0), 9).unwrap(), 1);
+        stage.pause();
+        assert_eq!(stage.store.sets(&ann).unwrap()[0].connection, ann);
+        for set in [first, second] {
+            stage.store.end_set(set).unwrap();
+        }
+        stage.store.end_set(first).unwrap();
+        stage.pause();
+        assert_eq!((stage.store.sets(&ann).unwrap(), stage.store.pieces(first).unwrap()), (vec![], vec![]));
+        assert_eq!((stage.store.pieces_of("one").unwrap(), stage.store.pieces_of("two").unwrap()), (0, 1));
+        assert_eq!(stalest(stage, None), Some(third));
+        assert_eq!(stage.store.reader().unwrap().pieces().unwrap(), [("two".into(), 1)]);
+    }
+
+    /// A message that came in pieces says so.
+    fn a_joined_message_is_marked(stage) {
+        let incoming = Incoming { raw: Some(vec![1]), ..Incoming::new(connection("a"), "one [...]") };
+        let id = stage.ids.next(START);
+        let row = NewIncoming {
+            id, incoming: &incoming, state: State::Received, reason: Some("part 1 of 2 came"), duplicate_of: None,
+            origin: Origin::Real, joined: Some(Joined { parts: 2, partial: true }), at: START,
+        };
+        stage.store.accept(&row).unwrap();
+        let whole = stage.accept(&connection("b"), "whole");
+        stage.pause();
+        let claimed = stage.store.unfinished(Tried::Never, 9, START).unwrap();
+        assert_eq!(claimed.iter().map(|message| message.partial).collect::<Vec<_>>(), [true, false]);
+        let detail = stage.detail(id);
+        assert_eq!((detail.row.parts, detail.row.partial), (Some(2), true));
+        assert_eq!(detail.history[0].reason.as_deref(), Some("part 1 of 2 came"));
+        assert_eq!((stage.detail(whole).row.parts, stage.detail(whole).row.partial), (None, false));
     }
 
     /// "However long one lane is, finding what other lanes have to do takes no longer."

@@ -100,6 +100,10 @@ impl Message {
 #[derive(Clone, Debug, Default)]
 struct Model {
     messages: Vec<Message>,
+    /// The backend at which the last claim began.
+    turn: Option<Name>,
+    /// In the order in which they were first seen.
+    backends: Vec<Name>,
 }
 
 impl Model {
@@ -123,6 +127,40 @@ impl Model {
         let mut found: Vec<_> = self.messages.iter().filter(fits).collect();
         found.sort_by_key(|message| (if before { message.attempts } else { 0 }, message.id));
         found.into_iter().map(|message| message.id).collect()
+    }
+
+    /// Whom a claim of `limit` never tried messages gets: one from each backend in turn.
+    fn in_turns(&mut self, limit: usize) -> Vec<MessageId> {
+        let mut found = Vec::new();
+        let claimable = self.claimable(Tried::Never);
+        let of = |name: &Name| {
+            let mine = |id: &&MessageId| self.messages.iter().any(|m| m.id == **id && m.who.backend == *name);
+            claimable.iter().filter(mine).copied().collect::<Vec<_>>()
+        };
+        let receiving = |name: &&Name| {
+            self.messages.iter().any(|m| m.who.backend == **name && m.state == State::Received)
+        };
+        let backends: Vec<&Name> = self.backends.iter().filter(receiving).collect();
+        let place = |name: &Name| self.backends.iter().position(|known| known == name);
+        let first = backends
+            .iter()
+            .position(|name| self.turn.as_ref().is_none_or(|last| place(name) > place(last)))
+            .unwrap_or(0);
+        let order: Vec<&Name> = backends.iter().cycle().skip(first).take(backends.len()).copied().collect();
+        let mut began = None;
+        for round in 0..claimable.len() {
+            for name in &order {
+                if let Some(id) = of(name).get(round)
+                    && found.len() < limit
+                {
+                    began.get_or_insert((*name).clone());
+                    found.push(*id);
+                }
+            }
+        }
+        self.turn = began.or(self.turn.take());
+        found.sort();
+        found
     }
 
     fn due(&self, backend: &str, now: i64) -> Vec<(Priority, MessageId)> {
@@ -197,6 +235,7 @@ impl Run {
 
     fn recover(&mut self, in_hand: impl Fn(MessageId) -> bool) {
         let found = self.ask(|store| store.recover(&in_hand, Timestamp(0)));
+        self.model.turn = None;
         let mut expected = Vec::new();
         for message in &mut self.model.messages {
             if !message.claimed || in_hand(message.id) {
@@ -229,6 +268,7 @@ impl Run {
                         reason: None,
                         duplicate_of: None,
                         origin: Origin::Test,
+                        joined: None,
                         at: now,
                     })
                 });
@@ -260,7 +300,10 @@ impl Run {
             }
             Step::Claim { tried, limit } => {
                 let claimed = self.ask(|store| store.unfinished(tried, limit, now));
-                let mut expected = self.model.claimable(tried);
+                let mut expected = match tried {
+                    Tried::Never => self.model.in_turns(limit),
+                    Tried::Before => self.model.claimable(tried),
+                };
                 expected.truncate(limit);
                 assert_eq!(claimed.iter().map(|message| message.id).collect::<Vec<_>>(), expected);
                 for found in claimed {
@@ -404,7 +447,21 @@ impl Run {
                 self.commit();
             }
         }
+        for message in &self.model.messages {
+            if !self.model.backends.contains(&message.who.backend) {
+                self.model.backends.push(message.who.backend.clone());
+            }
+        }
         for direction in [Direction::In, Direction::Out] {
+            for backend in ["one", "two", "nowhere"] {
+                let waiting = self.ask(|store| store.waiting_of(backend, direction));
+                let open = |message: &&Message| {
+                    *message.who.backend == *backend
+                        && message.state.is_open()
+                        && message.priority.is_none() == (direction == Direction::In)
+                };
+                assert_eq!(waiting as usize, self.model.messages.iter().filter(open).count());
+            }
             let waiting = self.ask(|store| Ok(store.waiting(direction)));
             let open = |message: &&Message| {
                 message.state.is_open() && message.priority.is_none() == (direction == Direction::In)

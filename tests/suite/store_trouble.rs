@@ -161,6 +161,7 @@ fn p13_corruption_found_later_stops_acknowledging() {
         reason: None,
         duplicate_of: None,
         origin: Origin::Real,
+        joined: None,
         at: START,
     };
     assert!(matches!(stage.store.accept(&row), Err(StoreError::Damaged(_))));
@@ -271,6 +272,7 @@ fn a_foreign_lock_is_an_error_and_not_a_stall() {
         reason: None,
         duplicate_of: None,
         origin: Origin::Real,
+        joined: None,
         at: START,
     };
     assert!(matches!(stage.store.accept(&row), Err(StoreError::Locked(_))));
@@ -438,6 +440,7 @@ fn p12_storage_trouble_on_a_disk_that_is_really_full() {
             reason: None,
             duplicate_of: None,
             origin: Origin::Real,
+            joined: None,
             at: START,
         };
         let stored = stage.store.accept(&row);

@@ -58,6 +58,7 @@ pub(super) struct Message {
     pub(super) origin: Origin,
     pub(super) redelivered: bool,
     pub(super) tried: bool,
+    pub(super) partial: bool,
     pub(super) live: bool,
     /// The first entries; most messages have no more. Later ones are in [`Rare::history`].
     pub(super) history: [Option<Step>; 3],
@@ -92,6 +93,8 @@ pub(super) struct Line {
     pub(super) name: Name,
     pub(super) actor: Arc<str>,
     pub(super) connections: HashMap<Arc<str>, u32>,
+    /// Received messages that may be claimed, by [`Tried`](crate::store::Tried). Entries may be stale: the slot decides.
+    pub(super) ready: [Agenda; 2],
     /// Outgoing messages by class less one.
     pub(super) due: [Agenda; 3],
     pub(super) counts: Counts,
@@ -151,12 +154,6 @@ impl Agenda {
             self.heap.pop();
         }
         None
-    }
-
-    pub(super) fn pop(&mut self, holds: &dyn Fn(i64, Place) -> bool) -> Option<(i64, Place)> {
-        let first = self.peek(holds);
-        self.heap.pop();
-        first
     }
 }
 
@@ -263,6 +260,7 @@ impl Message {
             origin: Origin::Real,
             redelivered: false,
             tried: false,
+            partial: false,
             live: true,
             history: [None, None, None],
         }
@@ -332,6 +330,7 @@ impl Message {
             redelivered: self.redelivered,
             attempts: self.attempts,
             parts: rare.and_then(|rare| rare.parts),
+            partial: self.partial,
             origin: self.origin,
             priority: priority_of(self.class),
             not_before: rare.and_then(|rare| rare.not_before),

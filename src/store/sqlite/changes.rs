@@ -6,7 +6,7 @@
 
 use super::names::{Ledger, Names};
 use super::queries::{Due, rows_of};
-use super::schema::{CLAIMED, meaning_of, status_of};
+use super::schema::{BEFORE, CLAIMED, NEVER, PARTIAL, TURNS, meaning_of, status_of};
 use crate::message::{Direction, MessageId, Origin, State};
 use crate::store::{
     ContactChange, Ending, NewIncoming, NewOutgoing, Remembered, Settlement, Unfinished, backend_actor,
@@ -46,10 +46,11 @@ impl Changes<'_> {
         let open = new.state.is_open();
         let mut statement = self.connection.prepare_cached(
             "INSERT INTO messages (key, tail, connection, backend, class, status, origin, created_at, updated_at, attempts,
-                 uncertain, redelivered, entries, lane, turn, due, source_time, about_key, about_tail, reason, text, raw)
-             VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, ?7, ?7, 0, 0, 0, 1, ?8, 0,
+                 uncertain, redelivered, entries, lane, turn, due, source_time, about_key, about_tail, reason, text, raw,
+                 parts, flags)
+             VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, ?7, ?7, 0, 0, 0, 1, ?8, ?15,
                  CASE WHEN ?8 IS NULL OR EXISTS (SELECT 1 FROM messages WHERE lane = ?8) THEN NULL ELSE 0 END,
-                 ?9, ?10, ?11, ?12, ?13, ?14)",
+                 ?9, ?10, ?11, ?12, ?13, ?14, ?16, ?17)",
         )?;
         statement.execute(params![
             new.id.key(),
@@ -66,6 +67,9 @@ impl Changes<'_> {
             new.reason,
             new.incoming.text,
             new.incoming.raw,
+            backend * TURNS + NEVER,
+            new.joined.map(|joined| joined.parts),
+            if new.joined.is_some_and(|joined| joined.partial) { PARTIAL } else { 0 },
         ])?;
         self.ledger.count(backend, status, 1);
         let actor = backend_actor(&new.incoming.connection.backend);
@@ -97,7 +101,7 @@ impl Changes<'_> {
             origin_number(new.origin),
             new.at.0,
             lane,
-            backend * 4 + class,
+            backend * TURNS + class,
             due,
             new.not_before.map(|at| at.0),
             new.expires_at.0,
@@ -152,10 +156,10 @@ impl Changes<'_> {
 
     pub(super) fn put_back(&mut self, id: MessageId) -> Result<()> {
         let mut statement = self.connection.prepare_cached(
-            "UPDATE messages SET attempts = max(attempts - 1, 0), turn = 1, due = 0 \
+            "UPDATE messages SET attempts = max(attempts - 1, 0), turn = backend * ?3 + ?4, due = 0 \
              WHERE key = ?1 AND tail = ?2 AND status = 1 AND due = 9223372036854775807",
         )?;
-        statement.execute((id.key(), id.tail())).map(drop)
+        statement.execute((id.key(), id.tail(), TURNS, BEFORE)).map(drop)
     }
 
     /// Makes the messages of `backend` that were found by [`due`](super::queries::due) `sending`.
@@ -303,9 +307,10 @@ impl Changes<'_> {
 
     /// Lets claimed received messages be claimed again.
     pub(super) fn release(&mut self, ids: &[MessageId]) -> Result<()> {
-        let mut statement =
-            self.connection.prepare_cached("UPDATE messages SET turn = 1, due = 0 WHERE key = ?1")?;
-        ids.iter().try_for_each(|id| statement.execute([id.key()]).map(drop))
+        let mut statement = self
+            .connection
+            .prepare_cached("UPDATE messages SET turn = backend * ?2 + ?3, due = 0 WHERE key = ?1")?;
+        ids.iter().try_for_each(|id| statement.execute((id.key(), TURNS, BEFORE)).map(drop))
     }
 
     pub(super) fn shift(&mut self, by: i64) -> Result<()> {
@@ -326,6 +331,10 @@ impl Changes<'_> {
         statement.execute([by])?;
         let mut statement =
             self.connection.prepare_cached("UPDATE keys SET at = min(at, 9223372036854775806 - ?1) + ?1")?;
+        statement.execute([by])?;
+        let mut statement = self
+            .connection
+            .prepare_cached("UPDATE sets SET newest_at = min(newest_at, 9223372036854775806 - ?1) + ?1")?;
         statement.execute([by]).map(drop)
     }
 
@@ -346,7 +355,8 @@ impl Changes<'_> {
             self.connection.prepare_cached("DELETE FROM history WHERE message = ?1")?.execute([key])?;
             let mut statement = self.connection.prepare_cached(
                 "DELETE FROM connections WHERE id = ?1 AND contact IS NULL \
-                 AND NOT EXISTS (SELECT 1 FROM messages WHERE connection = ?1)",
+                 AND NOT EXISTS (SELECT 1 FROM messages WHERE connection = ?1) \
+                 AND NOT EXISTS (SELECT 1 FROM sets WHERE connection = ?1)",
             )?;
             statement.execute([connection])?;
         }
@@ -447,7 +457,7 @@ impl Changes<'_> {
     }
 }
 
-fn origin_number(origin: Origin) -> i64 {
+pub(super) fn origin_number(origin: Origin) -> i64 {
     match origin {
         Origin::Real => 0,
         Origin::Test => 1,

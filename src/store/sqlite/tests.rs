@@ -16,6 +16,7 @@ fn accept(store: &mut Sqlite, ids: &mut Ids, text: &str) -> Result<MessageId, St
         reason: None,
         duplicate_of: None,
         origin: Origin::Real,
+        joined: None,
         at: START,
     })?;
     Ok(id)

@@ -30,6 +30,8 @@ pub struct Journal {
     /// The process would be dead by now.
     pub killed: bool,
     pub stopped: bool,
+    /// The last message lacked pieces.
+    pub partial: bool,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -47,6 +49,7 @@ struct Obedient(Arc<Mutex<Journal>>);
 impl App for Obedient {
     fn handle(&mut self, message: &mut Message) -> Result<Flow, AppError> {
         let mut journal = lock(&self.0);
+        journal.partial = message.partial();
         journal.seen.push(Seen {
             id: message.id(),
             from: message.connection().clone(),

@@ -108,6 +108,7 @@ impl Staged {
             reason: None,
             duplicate_of: None,
             origin: Origin::Test,
+            joined: None,
             at: START,
         };
         self.with(|store| {
@@ -144,6 +145,14 @@ impl Store for Staged {
         fn contact(&mut self, connection: &Connection) -> Option<Contact>;
         fn change_contact(&mut self, connection: &Connection, change: &ContactChange, now: Timestamp) -> ();
         fn recover(&mut self, in_hand: &dyn Fn(MessageId) -> bool, now: Timestamp) -> Vec<Taken>;
+        fn waiting_of(&mut self, backend: &str, direction: Direction) -> u64;
+        fn begin_set(&mut self, new: &NewSet<'_>) -> i64;
+        fn keep_piece(&mut self, set: i64, piece: &Piece, now: Timestamp) -> ();
+        fn sets(&mut self, connection: &Connection) -> Vec<PieceSet>;
+        fn stalest_set(&mut self, backend: Option<&str>) -> Option<PieceSet>;
+        fn pieces(&mut self, set: i64) -> Vec<Piece>;
+        fn end_set(&mut self, set: i64) -> ();
+        fn pieces_of(&mut self, backend: &str) -> u64;
         fn shift(&mut self, by: Duration) -> ();
         fn purge(&mut self, before: Option<Timestamp>, keys_before: Timestamp, limit: usize) -> usize;
     }
