@@ -28,9 +28,10 @@ const ROOMS: &[(&str, &[&str], &str)] = &[
         &["message", "time", "store", "apps", "phases", "retry", "guard"],
         "the core names no engine, no page and no setting",
     ),
+    ("devices", &[], "it reads what the kernel says, and opens nothing"),
     (
         "backends",
-        &["message", "time", "settings", "router", "pdu", "modem"],
+        &["message", "time", "settings", "router", "pdu", "modem", "devices"],
         "an engine never sees an app or the store; of the router it knows what a refusal is",
     ),
     ("registry", &["settings", "apps", "phases", "backends"], "the list of what settings may name"),
@@ -58,7 +59,7 @@ const ROOMS: &[(&str, &[&str], &str)] = &[
         "cli",
         &[
             "message", "time", "store", "settings", "apps", "phases", "router", "backends", "registry",
-            "testing", "hub", "web", "shell", "pdu", "modem", "simulator",
+            "testing", "hub", "web", "shell", "pdu", "modem", "simulator", "devices",
         ],
         "the commands are on top of everything",
     ),
