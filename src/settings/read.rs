@@ -251,7 +251,28 @@ fn wrong_address(reader: &mut Reader<'_>, item: &Node, text: &str) {
 fn backends(reader: &mut Reader<'_>, root: &Table, router: &RouterSettings) -> Vec<BackendSettings> {
     let Some(entry) = root.get("installed_backends") else { return Vec::new() };
     let Some(table) = reader.table("[INSTALLED_BACKENDS.name]", entry) else { return Vec::new() };
-    table.entries.iter().filter_map(|entry| backend(reader, entry, router)).collect()
+    let backends: Vec<BackendSettings> =
+        table.entries.iter().filter_map(|entry| backend(reader, entry, router)).collect();
+    for (index, backend) in backends.iter().enumerate() {
+        let before = backends.get(..index).unwrap_or_default();
+        before.iter().filter(|other| other.engine == backend.engine).for_each(|other| apart(reader, other, backend));
+    }
+    backends
+}
+
+/// What belongs to one line of the world cannot belong to a second one.
+fn apart(reader: &mut Reader<'_>, first: &BackendSettings, second: &BackendSettings) {
+    let engine = reader.catalogue.engines.iter().find(|engine| engine.name == second.engine);
+    let unique = engine.into_iter().flat_map(|engine| engine.keys).filter(|key| key.unique);
+    for key in unique.map(|key| key.name).collect::<Vec<_>>() {
+        let (Some(one), Some(other)) = (first.options.text(key), second.options.text(key)) else { continue };
+        if one.trim() == other.trim() {
+            let message = format!("{} has the same {key} as backend {}", quote(&second.name), quote(&first.name));
+            let help = format!("each {key} belongs to one backend; two would disturb each other");
+            let place = second.options.place(key).clone();
+            reader.error(&place, message, help);
+        }
+    }
 }
 
 fn backend(reader: &mut Reader<'_>, entry: &Entry, router: &RouterSettings) -> Option<BackendSettings> {

@@ -8,16 +8,19 @@
 //!
 //! - `rules`: what the settings mean.
 //! - [`driver`]: everything that is known about modems, without a port: octets, mail and times in, effects out.
-//! - `port`: the port, and the thread between it, the router and the driver.
+//! - `search`, `device`: which port, and the port itself.
+//! - `port`: the thread between the port, the router and the driver.
 //! - `pins`: that a PIN was given is remembered, so that it is given once.
 //!
 //! It never acknowledges or deletes a message before the router has it on disk, never takes the lack of an answer for an
 //! answer, and never gives a wrong PIN twice. `docs/gsm.md` is for people who have modems; 3GPP TS 27.005, 27.007 and 23.040 are what it follows.
 
+mod device;
 pub mod driver;
 mod pins;
 mod port;
 mod rules;
+mod search;
 
 pub use rules::{Balance, Port, Rules};
 

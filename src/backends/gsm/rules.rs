@@ -1,6 +1,7 @@
 //! What the settings of a modem mean: the keys, and their values in the types of those who use them.
 
 use crate::backends::BackendError;
+use crate::devices::Identity;
 use crate::message::Name;
 use crate::pdu::{Address, Splitting};
 use crate::settings::{BackendSettings, Key, Kind, Secret};
@@ -16,8 +17,12 @@ const TIMEOUT: Kind = Kind::Duration { min: Duration::from_millis(100), max: HOU
 pub const KEYS: &[Key] = &[
     Key::new("PORT", Kind::Text, "the modem's serial port")
         .required()
+        .unless(&["usb", "usb_serial", "imei", "imsi", "iccid"])
+        .unique()
         .such_as("/dev/ttyUSB0")
         .also(&["device", "tty", "modem", "serial_port"]),
+    Key::new("usb", Kind::Text, "instead of PORT: where the modem is plugged in").unique().such_as("1-1.2"),
+    Key::new("usb_serial", Kind::Text, "instead of PORT: the modem's USB serial number").unique().such_as("867962041234567"),
     Key::new("baudrate", Kind::Integer { min: 300, max: 4_000_000 }, "speed of the line")
         .or("115200")
         .also(&["speed", "baud", "bps"]),
@@ -37,9 +42,9 @@ pub const KEYS: &[Key] = &[
         .such_as("+15550100000")
         .also(&["smsc", "service_centre"]),
     Key::new("max_csm", Kind::Integer { min: 1, max: 255 }, "the most parts of one message").or("10"),
-    Key::new("imei", Kind::Text, "the device that must be at the port"),
-    Key::new("imsi", Kind::Text, "the subscriber whose SIM must be in it"),
-    Key::new("iccid", Kind::Text, "the SIM card that must be in it"),
+    Key::new("imei", Kind::Text, "the modem's number: the modem that must be at the port, or, without PORT, that is looked for").unique().such_as("490154203237518"),
+    Key::new("imsi", Kind::Text, "the subscriber's number on the SIM, in the same way").unique().such_as("639020000000001"),
+    Key::new("iccid", Kind::Text, "the number printed on the SIM, in the same way").unique().such_as("89254020000000000012"),
     Key::new("init", Kind::TextList, "commands for the modem after those of the program").such_as("AT^CURC=0").also(&["init_string"]),
     Key::new("cnmi", Kind::Text, "how new messages are announced, when the program's own choice is wrong").such_as("2,1,0,2,0"),
     Key::new("storages", Kind::TextList, "storages for new messages, best first; the program asks the modem").such_as("SM"),
@@ -113,8 +118,8 @@ pub struct Balance {
 /// How the port is opened.
 #[derive(Clone, Debug)]
 pub struct Port {
-    /// Its path.
-    pub path: PathBuf,
+    /// Which port, or which modem behind whatever port.
+    pub identity: Identity,
     /// Octets of ten bits per second, so to say.
     pub speed: u32,
     /// 5 to 8.
@@ -197,14 +202,13 @@ impl Port {
     pub fn of(settings: &BackendSettings) -> Result<Port, BackendError> {
         let options = &settings.options;
         let number = |key: &str, usual: i64| options.integer(key).unwrap_or(usual);
-        let path = options.text("PORT").unwrap_or_default();
         let parity = options.text("parity").and_then(|parity| parity.chars().next()).unwrap_or('N');
         if !matches!(parity, 'N' | 'E' | 'O') {
             let why = format!("parity = \"{parity}\" in the settings: no modem needs it; write N, E or O");
             return Err(BackendError::Refused(why));
         }
         Ok(Port {
-            path: PathBuf::from(path),
+            identity: identity(settings)?,
             speed: u32::try_from(number("baudrate", 115_200)).unwrap_or(115_200),
             data_bits: u8::try_from(number("bytesize", 8)).unwrap_or(8),
             parity,
@@ -213,6 +217,23 @@ impl Port {
             software_flow: options.boolean("xonxoff").unwrap_or(false),
         })
     }
+}
+
+/// A path is taken as it is; otherwise the first of the other names.
+fn identity(settings: &BackendSettings) -> Result<Identity, BackendError> {
+    let names: [(&str, fn(String) -> Identity); 6] = [
+        ("PORT", |path| Identity::Port(PathBuf::from(path))),
+        ("usb", Identity::Usb),
+        ("usb_serial", Identity::Serial),
+        ("imei", Identity::Imei),
+        ("iccid", Identity::Iccid),
+        ("imsi", Identity::Imsi),
+    ];
+    let given = names.into_iter().find_map(|(key, make)| {
+        let value = settings.options.text(key).map(str::trim).filter(|value| !value.is_empty())?;
+        Some(make(value.to_string()))
+    });
+    given.ok_or_else(|| BackendError::Refused("the settings do not say which modem: PORT = \"/dev/ttyUSB0\", usb, imei ...".into()))
 }
 
 fn pin(settings: &BackendSettings) -> Result<Option<Secret>, BackendError> {

@@ -351,6 +351,9 @@ impl Driver {
         if let Some(part) = self.next_part() {
             return Some(part);
         }
+        if self.waits_for_router() {
+            return None;
+        }
         if !self.up {
             if let Some(look) = self.next_look_at_network() {
                 return Some(look);
