@@ -111,6 +111,7 @@ impl Modem {
             ("+CPAS", Form::Execute) => {
                 Outcome::line(format!("+CPAS: {}", if self.call.is_some() { 3 } else { 0 }))
             }
+            ("+CGATT", Form::Read) => Outcome::line(format!("+CGATT: {}", u8::from(self.is_reachable(now)))),
             ("+CBC", _) => Outcome::line("+CBC: 0,100"),
             ("+IPR", Form::Read) => Outcome::line("+IPR: 115200"),
             ("+IPR" | "+IFC" | "+ICF" | "+CSTA" | "+CVHU", _) => Outcome::ok(),
@@ -193,7 +194,7 @@ impl Modem {
         let stat = self.registration_state();
         for (place, name) in ["+CREG", "+CGREG", "+CEREG"].iter().enumerate() {
             if self.profile.registration[place] > 0 && !self.personality.lacks.contains(name) {
-                self.say(&format!("{name}: {stat}"));
+                self.announce(&format!("{name}: {stat}"));
             }
         }
     }

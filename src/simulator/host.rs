@@ -2,7 +2,8 @@
 //!
 //! A modem's port is a pseudo-terminal with a link to it under a steady name. An unplugged modem's terminal is closed, so whoever has it open meets
 //! the end of it as with a real stick; the next one is opened before, so that it has another name. The other end is kept open here as well:
-//! the kernel would forget the raw mode otherwise, and echo the modem's own words back to it.
+//! the kernel would forget the raw mode otherwise, and echo the modem's own words back to it. What a modem says while nobody has its port
+//! open is lost, as it is with a real one; whether somebody has is learnt from the kernel's notices about the terminal's file.
 
 use super::script::{self, Line};
 use super::{Carried, Effect, Modem, Subscriber, Timing, personality::Personality};
@@ -10,12 +11,14 @@ use crate::time::Timestamp;
 use mio::net::{UnixListener, UnixStream};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
+use rustix::fs::inotify;
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, ptsname, unlockpt};
-use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
+use rustix::termios::{OptionalActions, QueueSelector, tcflush, tcgetattr, tcsetattr};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, IsTerminal, Read, Write};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{FileTypeExt, symlink};
@@ -25,6 +28,9 @@ use std::time::{Duration, Instant, SystemTime};
 const SIGNALS: Token = Token(0);
 const STANDARD_INPUT: Token = Token(1);
 const LISTENER: Token = Token(2);
+const NOTICES: Token = Token(3);
+/// Orders of a script count as those of a client of this number.
+const SCRIPT: usize = 4;
 const FIRST_MODEM: usize = 16;
 const FIRST_CLIENT: usize = 1 << 20;
 
@@ -93,10 +99,14 @@ pub fn run(setting: &Setting, out: &mut dyn Write, talk: &mut dyn Write) -> Resu
 /// A port with both its ends.
 struct Port {
     master: File,
-    _other_end: OwnedFd,
+    other_end: OwnedFd,
     path: PathBuf,
     backlog: VecDeque<u8>,
     is_readable: bool,
+    /// How many have it open, as far as the kernel's notices tell.
+    listeners: u32,
+    /// Somebody has closed it since it was read last.
+    was_closed: bool,
 }
 
 struct Seat {
@@ -126,6 +136,9 @@ struct Host<'w> {
     names: BTreeMap<String, usize>,
     numbers: BTreeMap<String, usize>,
     ledger: Option<File>,
+    /// Notices about the files of ports, with the modem of each. Without them every port counts as open.
+    notices: Option<OwnedFd>,
+    watched: BTreeMap<i32, usize>,
     listener: Option<(UnixListener, PathBuf)>,
     sources: BTreeMap<usize, Source>,
     next_client: usize,
@@ -160,6 +173,8 @@ impl<'w> Host<'w> {
             names: BTreeMap::new(),
             numbers: BTreeMap::new(),
             ledger: setting.ledger.as_deref().map(open_ledger).transpose()?,
+            notices: None,
+            watched: BTreeMap::new(),
             listener: None,
             sources: BTreeMap::new(),
             next_client: FIRST_CLIENT,
@@ -167,6 +182,7 @@ impl<'w> Host<'w> {
             out,
             talk,
         };
+        host.notices = host.open_notices();
         for setup in &setting.modems {
             host.seat(setup)?;
         }
@@ -176,7 +192,7 @@ impl<'w> Host<'w> {
         host.open_standard_input()?;
         if let Some(path) = &setting.script {
             let text = limited(File::open(path).and_then(|file| read_all(&file)), path)?;
-            host.sources.insert(LISTENER.0, Source::of_text(&text));
+            host.sources.insert(SCRIPT, Source::of_text(&text));
         }
         Ok(host)
     }
@@ -187,6 +203,8 @@ impl<'w> Host<'w> {
 
     /// Everything that can be done without waiting.
     fn work(&mut self) -> Result<(), HostError> {
+        // Before the ports are read: whoever speaks has opened it first.
+        self.read_notices();
         for index in 0..self.seats.len() {
             self.hear(index)?;
         }
@@ -219,6 +237,7 @@ impl<'w> Host<'w> {
                 SIGNALS => self.quits = self.signalled(),
                 STANDARD_INPUT => self.read_standard_input(),
                 LISTENER => self.accept(),
+                NOTICES => {}
                 Token(client) if client >= FIRST_CLIENT => self.read_client(client),
                 Token(modem) => {
                     let port = modem.checked_sub(FIRST_MODEM).and_then(|index| self.seats.get_mut(index));
@@ -260,7 +279,7 @@ impl<'w> Host<'w> {
 
     fn plug(&mut self, index: usize, link: Option<String>) -> Result<(), HostError> {
         let seat = &mut self.seats[index];
-        let port = match seat.next.take() {
+        let mut port = match seat.next.take() {
             Some(port) => port,
             None => open_port()?,
         };
@@ -287,6 +306,7 @@ impl<'w> Host<'w> {
         let entry = entry.with("port", port.path.display().to_string()).with("link", shown);
         let line = entry.line(&seat.name);
         self.record(&line)?;
+        self.watch(index, &mut port);
         let seat = &mut self.seats[index];
         if let Some(link) = &seat.link {
             place_link(link, &port.path)?;
@@ -303,10 +323,57 @@ impl<'w> Host<'w> {
             if let Some(link) = &seat.link {
                 remove_link(link, &port.path);
             }
+            self.watched.retain(|_, watched| *watched != index);
             // Closing it would do; what fails here has no consequence.
             let _ = self.poll.registry().deregister(&mut SourceFd(&port.master.as_raw_fd()));
         }
         Ok(())
+    }
+
+    fn open_notices(&self) -> Option<OwnedFd> {
+        let notices = inotify::init(inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC).ok()?;
+        let registered =
+            self.poll.registry().register(&mut SourceFd(&notices.as_raw_fd()), NOTICES, Interest::READABLE);
+        registered.ok().map(|()| notices)
+    }
+
+    fn watch(&mut self, index: usize, port: &mut Port) {
+        use inotify::WatchFlags;
+        let events = WatchFlags::OPEN | WatchFlags::CLOSE_WRITE | WatchFlags::CLOSE_NOWRITE;
+        let watched =
+            self.notices.as_ref().and_then(|notices| inotify::add_watch(notices, &port.path, events).ok());
+        match watched {
+            Some(watch) => drop(self.watched.insert(watch, index)),
+            None => port.listeners = 1,
+        }
+    }
+
+    fn read_notices(&mut self) {
+        use inotify::ReadFlags;
+        let Some(notices) = &self.notices else { return };
+        let mut buffer = [MaybeUninit::uninit(); 4_096];
+        let mut reader = inotify::Reader::new(notices, &mut buffer);
+        while let Ok(notice) = reader.next() {
+            let (watch, events) = (notice.wd(), notice.events());
+            if events.contains(ReadFlags::IGNORED) {
+                // The terminal is gone; its number is given to none that is still there.
+                self.watched.remove(&watch);
+                continue;
+            }
+            let index = self.watched.get(&watch);
+            let Some(port) = index.and_then(|index| self.seats[*index].port.as_mut()) else { continue };
+            if events.contains(ReadFlags::OPEN) {
+                port.listeners = port.listeners.saturating_add(1);
+            } else if events.intersects(ReadFlags::CLOSE_WRITE | ReadFlags::CLOSE_NOWRITE) {
+                port.listeners = port.listeners.saturating_sub(1);
+                port.was_closed = true;
+                if port.listeners == 0 {
+                    // What nobody has read by now, nobody will.
+                    port.backlog.clear();
+                    let _ = tcflush(&port.other_end, QueueSelector::IFlush);
+                }
+            }
+        }
     }
 
     /// What stands in a port's input, a limited piece at a time.
@@ -319,9 +386,16 @@ impl<'w> Host<'w> {
             return Ok(());
         }
         let mut octets = [0; READ_AT_ONCE];
+        let was_closed = std::mem::take(&mut port.was_closed);
         match port.master.read(&mut octets) {
             Ok(0) => port.is_readable = false,
-            Ok(count) => seat.modem.read(&octets[..count], now),
+            Ok(count) => {
+                // Two notices of the same kind may have become one.
+                if port.listeners == 0 && !was_closed {
+                    port.listeners = 1;
+                }
+                seat.modem.read(&octets[..count], now);
+            }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(_) => port.is_readable = false,
         }
@@ -363,7 +437,7 @@ impl<'w> Host<'w> {
     }
 
     fn write(&mut self, index: usize, octets: &[u8]) {
-        let Some(port) = self.seats[index].port.as_mut() else { return };
+        let Some(port) = self.seats[index].port.as_mut().filter(|port| port.listeners > 0) else { return };
         let room = MOST_BACKLOG.saturating_sub(port.backlog.len());
         port.backlog.extend(octets.iter().take(room));
         flush(port);
@@ -651,10 +725,12 @@ fn open_port() -> Result<Port, HostError> {
     let path = PathBuf::from(std::ffi::OsString::from_vec(name.into_bytes()));
     Ok(Port {
         master: File::from(master),
-        _other_end: other_end,
+        other_end,
         path,
         backlog: VecDeque::new(),
         is_readable: false,
+        listeners: 0,
+        was_closed: false,
     })
 }
 

@@ -22,6 +22,8 @@ const LONGEST_TEXT: usize = 2_048;
 const LONGEST_WAIT: usize = 8_192;
 /// So many octets wait to be written one by one.
 const LONGEST_OUTPUT: usize = 65_536;
+/// So many lines are kept while a text is being given.
+const MOST_UNSAID: usize = 100;
 const CR: u8 = b'\r';
 const LF: u8 = b'\n';
 const BACKSPACE: u8 = 8;
@@ -243,6 +245,10 @@ pub struct Modem {
     pub(super) ussd_at: Option<String>,
     pub(super) call: Option<Call>,
     pub(super) is_full: bool,
+    /// The network waits so long, for there was no room.
+    pub(super) blocked_until: Timestamp,
+    /// What it has to say once the text behind the prompt has come.
+    unsaid: Vec<String>,
     plugged: bool,
     /// The latest time that it was told.
     now: Timestamp,
@@ -277,6 +283,8 @@ impl Modem {
             ussd_at: None,
             call: None,
             is_full: false,
+            blocked_until: now,
+            unsaid: Vec::new(),
             plugged: true,
             now,
             ready_at: now,
@@ -306,6 +314,10 @@ impl Modem {
             return;
         }
         for octet in octets {
+            // A command may have switched it off.
+            if !self.plugged {
+                return;
+            }
             match &mut self.mode {
                 Mode::Busy(_) if self.waiting.len() < LONGEST_WAIT => self.waiting.push(*octet),
                 Mode::Busy(_) => {}
@@ -344,7 +356,7 @@ impl Modem {
     fn ring_out(&mut self, timer: Timer, now: Timestamp) {
         match timer {
             Timer::Job => self.job_done(now),
-            Timer::Boot(line) => self.say(line),
+            Timer::Boot(line) => self.announce(line),
             Timer::Noise => self.make_noise(now),
             Timer::Octet => self.next_octet(now),
             Timer::Hears => self.faults.silent_until = None,
@@ -514,6 +526,9 @@ impl Modem {
         } else {
             self.text_given(prompt, &text, now);
         }
+        for line in std::mem::take(&mut self.unsaid) {
+            self.announce(&line);
+        }
     }
 
     // What it says.
@@ -554,6 +569,17 @@ impl Modem {
         self.write(line.as_bytes());
     }
 
+    /// A line of its own accord, which polite modems keep for themselves while a text is being given.
+    pub(super) fn announce(&mut self, line: &str) {
+        if matches!(self.mode, Mode::Prompt(..)) && !self.personality.interrupts {
+            if self.unsaid.len() < MOST_UNSAID {
+                self.unsaid.push(line.to_string());
+            }
+            return;
+        }
+        self.say(line);
+    }
+
     /// An answer before its result.
     fn information(&mut self, lines: &[String]) {
         if lines.is_empty() {
@@ -572,9 +598,9 @@ impl Modem {
         if self.faults.interrupt > 0 {
             self.faults.interrupt -= 1;
             let line = self.personality.noise.first().copied().unwrap_or("^RSSI:9");
-            // Not within a line: no modem does that to its own answers.
-            let place = text.find("\r\n").map_or(0, |place| place + 2);
-            text.insert_str(place, &format!("\r\n{line}\r\n"));
+            // Between a header and its PDU where there are two; within a line no modem interrupts itself.
+            let header = lines.first().filter(|_| lines.len() > 1).map_or(0, |line| line.len() + 4);
+            text.insert_str(header.min(text.len()), &format!("\r\n{line}\r\n"));
         }
         self.write(text.as_bytes());
     }
@@ -610,7 +636,7 @@ impl Modem {
     fn make_noise(&mut self, now: Timestamp) {
         let noise = self.personality.noise;
         if self.profile.noise && !noise.is_empty() {
-            self.say(noise[self.noise_at % noise.len()]);
+            self.announce(noise[self.noise_at % noise.len()]);
             self.noise_at += 1;
             self.at(now + Duration::from_secs(self.personality.noise_seconds), Timer::Noise);
         }
@@ -642,7 +668,7 @@ impl Modem {
         if let Some(mut item) = self.pushed.take() {
             self.record(unacknowledged_entry(&item, "the modem was switched off", now));
             item.not_before = now;
-            self.network.queue.push_front(item);
+            self.network.put_back(item);
         }
         if let Mode::Busy(Job::Transmit(submission)) = std::mem::replace(&mut self.mode, Mode::Command) {
             self.record(submission.refused(
@@ -653,6 +679,7 @@ impl Modem {
         }
         self.call = None;
         self.held.clear();
+        self.unsaid.clear();
         self.ussd_at = None;
         self.line.clear();
         self.waiting.clear();
@@ -710,6 +737,11 @@ impl Modem {
     pub(super) fn at(&mut self, at: Timestamp, timer: Timer) {
         let place = self.timers.partition_point(|(other, _)| *other <= at);
         self.timers.insert(place, (at, timer));
+    }
+
+    /// Whether this will happen by then.
+    pub(super) fn is_due_by(&self, at: Timestamp, timer: &Timer) -> bool {
+        self.timers.iter().any(|(when, other)| *when <= at && other == timer)
     }
 
     pub(super) fn cancel(&mut self, concerns: impl Fn(&Timer) -> bool) {

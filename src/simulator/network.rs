@@ -112,6 +112,13 @@ impl Network {
         self.next_id
     }
 
+    /// Back to the queue, which is in the order of arrival.
+    pub(super) fn put_back(&mut self, item: Item) {
+        let key = |item: &Item| (item.origin.id, item.origin.part);
+        let place = self.queue.partition_point(|other| key(other) < key(&item));
+        self.queue.insert(place, item);
+    }
+
     /// What ties the parts of an injected message together.
     pub(super) fn concat(&mut self) -> u16 {
         self.next_concat = self.next_concat.wrapping_add(1);

@@ -32,6 +32,8 @@ pub struct Personality {
     pub announces: bool,
     /// The memory that `+CDSI` names; `None`: it has no way to store reports, so they are pushed or thrown away.
     pub reports_memory: Option<&'static str>,
+    /// It announces things even while a text is being given to it.
+    pub interrupts: bool,
     /// `AT+CNMA=1` and `AT+CNMA=2` are refused, as is a PDU.
     pub bare_acknowledgement: bool,
     /// What asks for a message's text.
@@ -106,6 +108,7 @@ pub const GENERIC: Personality = Personality {
     direct_needs_mode_1: false,
     announces: true,
     reports_memory: Some("SM"),
+    interrupts: false,
     bare_acknowledgement: false,
     prompt: "\r\n> ",
     noise: &[],
@@ -138,6 +141,7 @@ pub const PERSONALITIES: &[Personality] = &[
         cnmi: [&[0, 1, 2], &[0, 1, 2, 3], &[0, 2, 3], &[0, 1, 2], &[0, 1]],
         direct_needs_mode_1: true,
         bare_acknowledgement: true,
+        interrupts: true,
         noise: &[
             "^RSSI:17",
             "^DSFLOWRPT:0000003C,00000000,00000000,0000000000000000,0000000000000000,0003E800,0003E800",
@@ -189,6 +193,7 @@ pub const PERSONALITIES: &[Personality] = &[
         memories: &[("ME", 100), ("SM", 20)],
         cnmi_refused: &[(0, 2)],
         bare_acknowledgement: true,
+        interrupts: true,
         noise: &["+ZUSIMR:2", "+ZPASR: \"UMTS\"", "+ZEND"],
         noise_seconds: 2,
         noise_off: Some("+ZOPRT=5"),

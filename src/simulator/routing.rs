@@ -119,17 +119,23 @@ impl Modem {
         self.deliver_waiting(now);
     }
 
-    /// Delivers whatever is due, until something has to be acknowledged first.
+    /// Delivers whatever is due, until something has to be acknowledged first or there is no room.
     pub(super) fn deliver_waiting(&mut self, now: Timestamp) {
-        while self.is_reachable(now) && self.pushed.is_none() {
+        while self.is_reachable(now) && self.pushed.is_none() && now >= self.blocked_until {
             let due = self.network.queue.iter().position(|item| item.not_before <= now);
             let Some(item) = due.and_then(|place| self.network.queue.remove(place)) else { break };
             self.route(item, now);
         }
-        self.cancel(|timer| *timer == Timer::Network);
-        let next = self.network.queue.iter().map(|item| item.not_before).filter(|at| *at > now).min();
-        if let Some(next) = next {
-            self.at(next, Timer::Network);
+        let waiting = self.network.queue.iter().map(|item| item.not_before.max(self.blocked_until));
+        if let Some(next) = waiting.filter(|at| *at > now).min() {
+            self.network_at(next);
+        }
+    }
+
+    /// The network comes at that time, unless it comes before anyway.
+    fn network_at(&mut self, at: Timestamp) {
+        if !self.is_due_by(at, &Timer::Network) {
+            self.at(at, Timer::Network);
         }
     }
 
@@ -159,7 +165,7 @@ impl Modem {
         self.record(entry(now, "acknowledged", item.origin).with("by", "modem"));
     }
 
-    fn store(&mut self, mut item: Item, announce: bool, now: Timestamp) {
+    fn store(&mut self, item: Item, announce: bool, now: Timestamp) {
         let place = match (item.kind, self.personality.reports_memory) {
             (Kind::Report, None) => return self.discard(&item, "this modem stores no reports", now),
             (Kind::Report, Some(name)) => {
@@ -174,14 +180,12 @@ impl Modem {
         let name = memory.name;
         let Some(slot) = memory.put(record) else {
             self.record(entry(now, "full", item.origin).with("memory", name));
+            self.blocked_until = now + self.timing.retry.max(Duration::from_millis(1));
+            self.network.put_back(item);
             if !self.is_full {
                 self.is_full = true;
-                for line in self.personality.full {
-                    self.say(line);
-                }
+                self.personality.full.iter().for_each(|line| self.announce(line));
             }
-            item.not_before = now + self.timing.retry.max(Duration::from_millis(1));
-            self.network.queue.push_front(item);
             return;
         };
         let slot = slot + self.personality.first_slot;
@@ -204,12 +208,12 @@ impl Modem {
         } else {
             self.record(entry(now, "acknowledged", item.origin).with("by", "modem"));
         }
-        self.say(&lines.join("\r\n"));
+        self.announce(&lines.join("\r\n"));
     }
 
     fn indicate(&mut self, lines: Vec<String>) {
         if self.profile.cnmi[0] > 0 {
-            return lines.iter().for_each(|line| self.say(line));
+            return lines.iter().for_each(|line| self.announce(line));
         }
         if self.held.len() < MOST_HELD {
             self.held.push_back(lines);
@@ -219,7 +223,7 @@ impl Modem {
     /// What `+CNMI` mode 0 held back.
     pub(super) fn release_held(&mut self) {
         for lines in std::mem::take(&mut self.held) {
-            lines.iter().for_each(|line| self.say(line));
+            lines.iter().for_each(|line| self.announce(line));
         }
     }
 
@@ -254,18 +258,16 @@ impl Modem {
         self.cancel(|timer| *timer == Timer::Unacknowledged);
         self.record(unacknowledged_entry(&item, reason, now));
         item.not_before = now + self.timing.retry;
-        self.network.queue.push_front(item);
+        self.network.put_back(item);
         self.at(now, Timer::Network);
     }
 
     /// There may be room again: what the network kept because there was none comes now.
     pub(super) fn room(&mut self, now: Timestamp) {
         let memory = &self.sim.memories[self.profile.memories[2]];
-        if self.is_full && memory.used() < memory.slots.len() {
+        if now < self.blocked_until && memory.used() < memory.slots.len() {
             self.is_full = false;
-            for item in &mut self.network.queue {
-                item.not_before = now;
-            }
+            self.blocked_until = now;
             self.at(now, Timer::Network);
         }
     }

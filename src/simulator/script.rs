@@ -384,6 +384,7 @@ impl Modem {
             Order::Fill(free) => self.fill(*free),
             Order::Unplug { away, link } => self.unplug(*away, link.clone(), now),
             Order::Plug => self.plug(None, now),
+            Order::Reset if !self.is_plugged() => return Err("it is not plugged in".into()),
             Order::Reset => self.reset(now),
             Order::Silence(time) => {
                 self.faults.silent_until = Some(now + *time);

@@ -104,9 +104,9 @@ impl Modem {
     pub(super) fn ring_again(&mut self, now: Timestamp) {
         let Some(call) = self.call.as_ref().filter(|call| !call.answered) else { return };
         let from = call.from.clone();
-        self.say(if self.profile.call_kind { "+CRING: VOICE" } else { "RING" });
+        self.announce(if self.profile.call_kind { "+CRING: VOICE" } else { "RING" });
         if self.profile.caller_id {
-            self.say(&format!("+CLIP: \"{from}\",145,,,,0"));
+            self.announce(&format!("+CLIP: \"{from}\",145,,,,0"));
         }
         self.at(now + RING_EVERY, Timer::Ring);
     }
@@ -116,7 +116,7 @@ impl Modem {
         self.cancel(|timer| matches!(timer, Timer::Ring | Timer::CallerHangsUp));
         self.record(Entry::new(now, "call_ended").with("from", call.from.as_str()).with("reason", reason));
         if reason == "the caller hung up" {
-            self.say("NO CARRIER");
+            self.announce("NO CARRIER");
         }
         self.effect(Effect::Show(format!("call from {} is over: {reason}", call.from)));
     }
@@ -166,10 +166,10 @@ impl Modem {
             return;
         }
         if text.is_empty() {
-            return self.say(&format!("+CUSD: {state}"));
+            return self.announce(&format!("+CUSD: {state}"));
         }
         let (text, coding) = self.ussd_coded(text);
-        self.say(&format!("+CUSD: {state},\"{text}\",{coding}"));
+        self.announce(&format!("+CUSD: {state},\"{text}\",{coding}"));
     }
 
     pub(super) fn repeat(&mut self, mut repeat: Repeat, now: Timestamp) {
