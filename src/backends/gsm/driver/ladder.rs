@@ -65,7 +65,7 @@ pub const LADDER: &[Step] = &[
     Step { name: "model", ask: |_, _, _| ask("AT+CGMM"), hear: model },
     Step { name: "IMEI", ask: imei_question, hear: imei },
     // 27.007 8.3: the SIM and its PIN.
-    Step { name: "SIM", ask: |_, _, _| ask("AT+CPIN?"), hear: sim_state },
+    Step { name: "SIM", ask: |_, _, _| ask_pin(), hear: sim_state },
     Step { name: "PIN tries left", ask: pin_tries_question, hear: pin_tries },
     Step { name: "PIN", ask: give_pin, hear: pin_given },
     Step { name: "SIM unlocked", ask: after_pin, hear: sim_unlocked },
@@ -103,6 +103,11 @@ const BUSY_TRIES: u32 = 30;
 
 fn ask(text: &str) -> Ask {
     Ask::Command(Command::new(text))
+}
+
+/// Some modems say no `OK` after this answer.
+fn ask_pin() -> Ask {
+    Ask::Command(Command::new("AT+CPIN?").ok_may_lack(Duration::from_secs(1)))
 }
 
 /// What the modem said, for people.
@@ -287,7 +292,7 @@ fn pin_given(_: &Rules, facts: &mut Facts, answer: &Answer, _: u32) -> Heard {
 }
 
 fn after_pin(_: &Rules, facts: &Facts, _: u32) -> Ask {
-    if facts.pin_given { ask("AT+CPIN?") } else { Ask::Skip }
+    if facts.pin_given { ask_pin() } else { Ask::Skip }
 }
 
 fn sim_unlocked(_: &Rules, facts: &mut Facts, answer: &Answer, nth: u32) -> Heard {

@@ -25,8 +25,10 @@ const UNDELETED: usize = 1000;
 const LIST_TIME: Duration = Duration::from_secs(30);
 /// After trouble with the store or the storage; doubled up to the usual interval.
 const SOON: Duration = Duration::from_secs(5);
-/// How often a modem without announcements is looked through.
+/// How often a modem is looked through that announces nothing, or keeps messages to itself although it took the routing.
 const WITHOUT_ANNOUNCEMENTS: Duration = Duration::from_secs(15);
+/// The same for one that has not shown yet that it announces.
+const UNPROVEN: Duration = Duration::from_secs(30);
 
 /// A place in a storage.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -68,6 +70,10 @@ pub(super) struct Inbox {
     /// `AT+CMGL` hangs on this modem, so slots are read one by one.
     lists_badly: bool,
     troubled: bool,
+    /// Whether it announces what it stores; unknown until it did, or until a message was found that it had kept to itself.
+    announces: Option<bool>,
+    /// A look has ended since the start: what the next one finds came meanwhile.
+    looked: bool,
     /// Reports were left where they are, because their messages' receipts have not been told.
     left: bool,
 }
@@ -96,6 +102,7 @@ impl Inbox {
 impl Driver {
     /// A message or a report lies in this slot.
     pub(super) fn announced(&mut self, storage: &str, index: u32) {
+        self.inbox.announces = Some(true);
         let slot = Slot { storage: storage.to_ascii_uppercase(), index };
         if self.inbox.announced.contains(&slot) {
             return;
@@ -179,15 +186,18 @@ impl Driver {
 
     fn looked_through(&mut self, now: Duration) {
         self.inbox.patience = None;
+        self.inbox.looked = true;
         self.inbox.next_look = Some(now.saturating_add(self.usual_wait()));
         self.verify();
     }
 
     fn usual_wait(&self) -> Duration {
-        match self.facts.routing {
-            Some(_) => self.rules.sweep,
-            None => self.rules.sweep.min(WITHOUT_ANNOUNCEMENTS),
-        }
+        let longest = match (&self.facts.routing, self.inbox.announces) {
+            (None, _) | (_, Some(false)) => WITHOUT_ANNOUNCEMENTS,
+            (Some(_), None) => UNPROVEN,
+            (Some(_), Some(true)) => self.rules.sweep,
+        };
+        self.rules.sweep.min(longest)
     }
 
     /// A message is still in the modem and should not be: the next look comes soon, and later each time that this happens again.
@@ -235,7 +245,12 @@ impl Driver {
             let Some(index) = index else { continue };
             let stored = Stored { index: Some(index), status, length: None, pdu };
             if !stored.is_ours() && !stored.is_empty() {
-                self.inbox.listed.push_back((Slot { storage: storage.to_string(), index }, stored.pdu));
+                let slot = Slot { storage: storage.to_string(), index };
+                let known = self.inbox.stored.contains_key(&slot) || self.inbox.announced.contains(&slot);
+                if self.inbox.looked && !self.inbox.troubled && !self.inbox.left && !known {
+                    self.inbox.announces = Some(false);
+                }
+                self.inbox.listed.push_back((slot, stored.pdu));
             }
         }
         if answer.is_ok() && !silent {
