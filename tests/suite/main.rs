@@ -18,6 +18,7 @@ mod power_cut;
 mod rig;
 mod router;
 mod settings;
+mod simulator;
 mod store;
 mod store_model;
 mod store_plans;
