@@ -271,3 +271,42 @@ fn orders_that_cannot_be_read_say_why() {
         assert!(line.chars().count() <= 100, "{line}");
     }
 }
+
+/// Each order and each personality stands in the help, and in the document.
+#[test]
+fn everything_is_documented() {
+    let document = fs::read_to_string("docs/simulator.md").expect("the document");
+    let help = fs::read_to_string("tests/cli/help/simulate_modem.txt").expect("the help");
+    for personality in personality::PERSONALITIES {
+        assert!(help.contains(personality.name), "the help lacks {}", personality.name);
+        assert!(
+            document.contains(&format!("| `{}` |", personality.name)),
+            "the document lacks {}",
+            personality.name
+        );
+    }
+    for line in script::HELP.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let verb = if words[0] == "MODEM" { format!("zain {}", words[1]) } else { words[0].to_string() };
+        assert!(document.contains(&format!("`{verb}")), "the document lacks {verb}");
+    }
+    // What the document shows as an order is one.
+    for cell in document.lines().filter(|line| line.starts_with("| `zain ")) {
+        for order in
+            cell.split('|').nth(1).unwrap_or_default().split('`').filter(|cell| cell.starts_with("zain "))
+        {
+            let order = order.replace("NUMBER", "+254700000001").replace("HEX", "00");
+            assert!(script::parse(&order).is_ok(), "{order}: {:?}", script::parse(&order));
+        }
+    }
+}
+
+#[test]
+fn the_settings_of_the_demonstration_are_right() {
+    let ran = crate::daemon::rapidsms(
+        std::path::Path::new("."),
+        &["check", "--settings", "examples/two_modems.toml"],
+    );
+    assert!(!ran.err.contains("error"), "{}{}", ran.out, ran.err);
+    assert!(ran.out.contains("2 backends"), "{}{}", ran.out, ran.err);
+}

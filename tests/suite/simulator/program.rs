@@ -215,8 +215,7 @@ fn two_modems_write_to_each_other() {
     let mut mtn = Port::open(&simulation.path("mtn"));
     mtn.expect("ATE0", &["ATE0", "OK"]);
     mtn.expect("AT+CNMI=2,1", &["OK"]);
-    let encoded =
-        rapidsms(simulation.place(), &["pdu", "encode", "--to", "+254700000102", "Over here"]);
+    let encoded = rapidsms(simulation.place(), &["pdu", "encode", "--to", "+254700000102", "Over here"]);
     let pdu = encoded.exits(0).out.trim().to_string();
     zain.expect("ATE0", &["ATE0", "OK"]);
     zain.write(&format!("AT+CMGS={}\r{pdu}\x1A", pdu.len() / 2 - 1));
