@@ -1,6 +1,7 @@
 //! From decision to disk: what was decided is kept until a commit holds it, and written again when the commit fails.
 
 use super::delivery::{Desk, NextDue};
+use super::quota::Charge;
 use super::{CURE, Refusal, Refused, Router};
 use crate::message::{Connection, Draft, MessageId, Outgoing, State};
 use crate::store::{ContactChange, Ending, NewOutgoing, Settlement, StoreError};
@@ -21,6 +22,8 @@ pub(super) enum Change {
     Settle {
         id: MessageId,
         settlement: Settlement,
+        /// What the attempt adds to the counts of its backend.
+        charge: Option<Charge>,
         at: Timestamp,
     },
     PutBack {
@@ -198,8 +201,15 @@ impl Router {
                     }
                 }
             }
-            Change::Settle { id, settlement, at } => {
-                self.store.settle(*id, settlement, *at)?;
+            Change::Settle { id, settlement, charge, at } => {
+                // When it was settled already, in a transaction that only seemed to fail, it was counted as well.
+                if self.store.settle(*id, settlement, *at)?
+                    && let Some(Charge { backend, parts, periods }) = charge
+                {
+                    for (period, since) in periods {
+                        self.store.spend(backend, *period, *since, *parts)?;
+                    }
+                }
             }
             Change::PutBack { id, at } => {
                 self.store.put_back(*id, *at)?;

@@ -39,6 +39,8 @@ pub struct Memory {
     carriers: CarrierNames,
     keys: HashMap<Box<str>, HashMap<Box<str>, Remembered>>,
     pieces: Pieces,
+    /// When a count of what a backend sent began, and how much it is.
+    spent: HashMap<(Name, Period), (Timestamp, u64)>,
     contacts: BTreeMap<i64, Contact>,
     last_contact: i64,
     shifts: u64,
@@ -78,6 +80,7 @@ impl Memory {
             carriers: CarrierNames::default(),
             keys: HashMap::new(),
             pieces: Pieces::default(),
+            spent: HashMap::new(),
             contacts: BTreeMap::new(),
             last_contact: 0,
             shifts: 0,
@@ -404,6 +407,27 @@ impl Store for Memory {
             }
         }
         Ok(())
+    }
+
+    fn spend(
+        &mut self,
+        backend: &str,
+        period: Period,
+        since: Timestamp,
+        parts: u32,
+    ) -> Result<(), StoreError> {
+        self.changed = true;
+        let (began, count) = self.spent.entry((backend.into(), period)).or_insert((since, 0));
+        if *began < since {
+            (*began, *count) = (since, 0);
+        }
+        *count += u64::from(parts);
+        Ok(())
+    }
+
+    fn spent(&mut self, backend: &str, period: Period, since: Timestamp) -> Result<u64, StoreError> {
+        let known = self.spent.get(&(backend.into(), period)).filter(|(began, _)| *began >= since);
+        Ok(known.map_or(0, |(_, count)| *count))
     }
 
     fn recover(

@@ -139,6 +139,19 @@ pub trait Store: Send {
         now: Timestamp,
     ) -> Result<(), StoreError>;
 
+    /// Counts that a backend sent so much more in the period that began at `since`. One count is kept for each kind of period: a
+    /// later `since` begins it anew, an earlier one (the clock or the rules were changed) adds to what is there.
+    fn spend(
+        &mut self,
+        backend: &str,
+        period: Period,
+        since: Timestamp,
+        parts: u32,
+    ) -> Result<(), StoreError>;
+
+    /// How much a backend sent in the period that began at `since`.
+    fn spent(&mut self, backend: &str, period: Period, since: Timestamp) -> Result<u64, StoreError>;
+
     /// Makes the store fit what the process has in hand, after a start or a failed `commit`: every claimed received message
     /// that is not `in_hand` can be claimed again, as [`Tried::Before`]. Returns the messages in `sending` that are not `in_hand`, which the caller settles.
     fn recover(

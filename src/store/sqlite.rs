@@ -475,6 +475,23 @@ impl Store for Sqlite {
         self.write(|changes| changes.change_contact(connection, change))
     }
 
+    fn spend(
+        &mut self,
+        backend: &str,
+        period: Period,
+        since: Timestamp,
+        parts: u32,
+    ) -> Result<(), StoreError> {
+        self.write(|changes| changes.spend(backend, period, since, parts))
+    }
+
+    fn spent(&mut self, backend: &str, period: Period, since: Timestamp) -> Result<u64, StoreError> {
+        self.read(|connection, names| match names.backend(connection, backend)? {
+            Some(number) => queries::spent(connection, number, period, since),
+            None => Ok(0),
+        })
+    }
+
     fn recover(
         &mut self,
         in_hand: &dyn Fn(MessageId) -> bool,
