@@ -2,6 +2,7 @@
 
 use crate::message::{Direction, State};
 use crate::pdu::Language;
+use crate::simulator::personality::{self, PERSONALITIES, Personality};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
@@ -18,6 +19,28 @@ Exit codes:
 
 Standard output is data, standard error is talk. Without --settings the settings file is
 $RAPIDSMS_SETTINGS, else ./settings.toml, else /etc/rapidsms/settings.toml.";
+
+const SIMULATE_MODEM: &str = "\
+Prints a line for each modem when it is ready, and what the modems send. Orders are read from the
+terminal (or whatever standard input is), from --script and from --control:
+
+  zain < +254700000001 hello     an SMS into the modem zain
+  zain unplug 2s                 gone for two seconds; then back on another port
+  zain error cms 500 x3          the next three messages are refused
+  wait 100ms                     the orders behind this one wait
+  help                           all orders; docs/simulator.md explains them
+
+Personalities: generic, huawei-e173, huawei-e3531, zte-mf190, simcom-sim800, simcom-sim7600,
+quectel-ec25, wavecom, cinterion-mc75i, siemens-tc35.
+
+A message that one simulated modem sends to the number of another arrives there. SIGTERM, Ctrl-C,
+quit and, on a terminal, Ctrl-D end it.
+
+Examples:
+  rapidsms simulate modem --link /tmp/zain
+  rapidsms simulate modem --link /tmp/zain --link /tmp/mtn --ledger ledger.jsonl
+  rapidsms simulate modem --link /tmp/e173 --personality huawei-e173 --latency 20 --send-time 3000
+  echo 'zain < +254700000001 hello' | rapidsms simulate modem --link /tmp/zain";
 
 /// The whole command line.
 #[derive(Parser)]
@@ -155,6 +178,29 @@ Examples:
   rapidsms pdu decode 07911326040000F0040B911346610089F60000208062917314080CC8F71D14969741F977FD07
   rapidsms pdu encode --to +15550100001 'Hello'")]
     Pdu(Pdu),
+
+    /// Find modems, say how they are, and print the settings for them
+    #[command(after_help = "\
+Asks only devices that are known to be modems and that nobody has open. It changes nothing in a
+modem, tries no PIN and touches no message. --probe also asks adapters and devices that nobody
+knows: whatever is behind them gets to see AT commands. Modems that the running router uses are
+described by the router. Run it as root to see which program has a port open.
+
+Examples:
+  rapidsms modems
+  rapidsms modems --probe
+  rapidsms modems /dev/ttyUSB0
+  rapidsms modems --write Zain              adds the one new modem to the settings file
+  rapidsms modems --udev | sudo tee /etc/udev/rules.d/78-rapidsms-own.rules
+  rapidsms modems --json | jq -r '.[].modem.imei'")]
+    Modems(Modems),
+
+    /// Simulate devices, for demonstrations and tests without hardware
+    #[command(after_help = "\
+Examples:
+  rapidsms simulate modem --help
+  rapidsms simulate modem --link /tmp/zain")]
+    Simulate(Simulate),
 
     /// Print the version
     #[command(after_help = "Examples:\n  rapidsms version\n  rapidsms version --verbose")]
@@ -386,6 +432,80 @@ pub(super) struct PduEncode {
 }
 
 #[derive(Args)]
+pub(super) struct Modems {
+    /// Ask these ports and no others, whatever they are
+    #[arg(value_name = "PORT")]
+    pub ports: Vec<PathBuf>,
+    /// Ask adapters and unknown devices too
+    #[arg(long, conflicts_with = "ports")]
+    pub probe: bool,
+    /// Add the modem to the settings file, as a backend of this name
+    #[arg(long, value_name = "NAME")]
+    pub write: Option<String>,
+    /// Print rules for udev about the modems that the settings use: ModemManager leaves them alone
+    #[arg(long, conflicts_with_all = ["write", "json"])]
+    pub udev: bool,
+    /// The speed of serial lines; USB modems do not mind it
+    #[arg(long, value_name = "N", default_value = "115200", value_parser = clap::value_parser!(u32).range(300..=4_000_000))]
+    pub baud: u32,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Args)]
+pub(super) struct Simulate {
+    #[command(subcommand)]
+    pub what: SimulateCommand,
+}
+
+#[derive(Subcommand)]
+pub(super) enum SimulateCommand {
+    /// GSM modems on pseudo-terminals: a SIM, a network, and misfortunes on request
+    #[command(after_help = SIMULATE_MODEM)]
+    Modem(SimulateModem),
+}
+
+#[derive(Args)]
+pub(super) struct SimulateModem {
+    /// Make a modem with a link to its port here; its file name is the modem's name. May be repeated
+    #[arg(long = "link", value_name = "PATH")]
+    pub links: Vec<PathBuf>,
+    /// The kind of modem; repeated, one for each link in order, and the last for the rest
+    #[arg(long = "personality", value_name = "NAME", value_parser = personalities(), hide_possible_values = true)]
+    pub personalities: Vec<&'static Personality>,
+    /// The modem's own number; repeated, one for each link in order
+    #[arg(long = "number", value_name = "NUMBER", allow_hyphen_values = true)]
+    pub numbers: Vec<String>,
+    /// Shut the SIM with this PIN
+    #[arg(long, value_name = "NNNN")]
+    pub pin: Option<String>,
+    /// The service center's number
+    #[arg(long, value_name = "NUMBER")]
+    pub smsc: Option<String>,
+    /// Milliseconds from a command to its answer
+    #[arg(long, value_name = "MS")]
+    pub latency: Option<u64>,
+    /// Milliseconds that the network takes for a message that is sent
+    #[arg(long, value_name = "MS")]
+    pub send_time: Option<u64>,
+    /// Milliseconds until a delivery report
+    #[arg(long, value_name = "MS")]
+    pub report_time: Option<u64>,
+    /// Milliseconds after which the network tries again what the modem did not take
+    #[arg(long, value_name = "MS")]
+    pub retry_time: Option<u64>,
+    /// Append all that happens to this file, one JSON object on each line
+    #[arg(long, value_name = "FILE")]
+    pub ledger: Option<PathBuf>,
+    /// Do the orders in this file
+    #[arg(long, value_name = "FILE")]
+    pub script: Option<PathBuf>,
+    /// Take orders at this Unix socket; each is answered `ok` or `error: ...`
+    #[arg(long, value_name = "PATH")]
+    pub control: Option<PathBuf>,
+}
+
+#[derive(Args)]
 pub(super) struct Version {
     /// Also the target, the SQLite version and the engines
     #[arg(long)]
@@ -407,6 +527,11 @@ fn languages() -> impl TypedValueParser<Value = Language> {
     PossibleValuesParser::new(Language::ALL.map(Language::as_str)).try_map(|word| {
         Language::ALL.into_iter().find(|language| language.as_str() == word).ok_or("no language")
     })
+}
+
+fn personalities() -> impl TypedValueParser<Value = &'static Personality> {
+    PossibleValuesParser::new(PERSONALITIES.iter().map(|personality| personality.name))
+        .try_map(|name| personality::named(&name).ok_or("no personality"))
 }
 
 fn directions() -> impl TypedValueParser<Value = Direction> {

@@ -65,6 +65,8 @@ pub(super) struct Flight {
     pub(super) backend: Name,
     pub(super) attempt: u32,
     pub(super) uncertain: u32,
+    /// Its backend had limits when it was given the message, or nobody knows.
+    pub(super) counted: bool,
 }
 
 impl Router {
@@ -291,6 +293,7 @@ impl Router {
                     }
                 }
             }
+            let counted = quota::has_limits(&desk.policy.caps, &desk.policy.rate);
             for Taken { outgoing, uncertain } in taken {
                 if outgoing.expires_at <= now && !self.clock_behind {
                     // After a long pause there are more than one sweep finds.
@@ -300,7 +303,7 @@ impl Router {
                 }
                 desk.in_flight += 1;
                 desk.last_taken = Some(now);
-                let flight = Flight { backend: name.clone(), attempt: outgoing.attempt, uncertain };
+                let flight = Flight { backend: name.clone(), attempt: outgoing.attempt, uncertain, counted };
                 self.flights.insert(outgoing.id, flight);
                 self.taken.push(outgoing);
             }
@@ -313,8 +316,8 @@ impl Router {
     /// A message was `sending` when an earlier process ended; or its claim turned out to be on disk although the commit failed: then it was never given out.
     pub(super) fn settle_stranded(&mut self, taken: Taken, now: Timestamp) {
         let Taken { outgoing, uncertain } = taken;
-        let flight =
-            Flight { backend: outgoing.connection.backend.clone(), attempt: outgoing.attempt, uncertain };
+        let backend = outgoing.connection.backend.clone();
+        let flight = Flight { backend, attempt: outgoing.attempt, uncertain, counted: true };
         let failure = if self.started {
             SendFailure::Untried("the store failed before it was given to its backend".into())
         } else {
@@ -332,6 +335,7 @@ impl Router {
     ) {
         let actor = ["backend ", &flight.backend].concat();
         let charge = match &result {
+            _ if !flight.counted => None,
             Ok(receipt) => self.charge(&flight.backend, receipt.parts, now),
             Err(SendFailure::Unsure(_)) => self.charge(&flight.backend, None, now),
             Err(_) => None,

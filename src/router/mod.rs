@@ -189,6 +189,7 @@ impl Router {
         for id in late.map(|(id, _)| *id).collect::<Vec<_>>() {
             self.give_up(id, "timed out", now);
         }
+        self.store.running(None);
         if self.trouble.is_none() {
             self.join_overdue(now);
             self.claim(now);

@@ -91,6 +91,11 @@ pub(super) fn limits(caps: &Caps, rate: &Rate, now: Timestamp) -> Vec<Limit> {
     limits
 }
 
+/// Whether there is anything to count.
+pub(super) fn has_limits(caps: &Caps, rate: &Rate) -> bool {
+    caps.per_day.is_some() || caps.per_month.is_some() || rate.per_minute.is_some()
+}
+
 impl Limit {
     /// How many messages may still be taken, when so much was sent and so many messages are in hand.
     pub(super) fn left(&self, spent: u64, in_hand: usize) -> usize {

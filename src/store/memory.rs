@@ -50,6 +50,8 @@ pub struct Memory {
     keep: Option<usize>,
     ended: VecDeque<Place>,
     waiting: [u64; 2],
+    /// What the apps see at the moment.
+    running: Option<MessageId>,
     /// Messages that changed since the last commit, as long as anybody reads.
     touched: Vec<Place>,
     transaction: u32,
@@ -75,6 +77,7 @@ impl Memory {
             backend_numbers: HashMap::new(),
             addresses: Vec::new(),
             unused_addresses: Vec::new(),
+            running: None,
             turn: None,
             validity: Agenda::new(),
             carriers: CarrierNames::default(),
@@ -430,6 +433,10 @@ impl Store for Memory {
         Ok(known.map_or(0, |(_, count)| *count))
     }
 
+    fn running(&mut self, id: Option<MessageId>) {
+        self.running = id;
+    }
+
     fn recover(
         &mut self,
         in_hand: &dyn Fn(MessageId) -> bool,
@@ -438,17 +445,21 @@ impl Store for Memory {
         self.turn = None;
         let mut sending = Vec::new();
         for place in self.slab.places() {
-            let Some(message) = self.slab.get_mut(place) else { continue };
+            let Some(message) = self.slab.get(place) else { continue };
             if message.due != CLAIMED || in_hand(message.id()) {
                 continue;
             }
-            if message.class == INBOUND {
-                message.tried = true;
-                self.set_due(place, READY);
-            } else {
+            if message.class != INBOUND {
                 sending.push(message.taken(&self.addresses));
+                continue;
             }
+            let innocent = u32::from(self.running != Some(message.id()));
+            let Some(message) = self.change(place) else { continue };
+            message.tried = true;
+            message.attempts = message.attempts.saturating_sub(innocent);
+            self.set_due(place, READY);
         }
+        self.running = None;
         Ok(sending)
     }
 

@@ -31,7 +31,9 @@ pub use records::*;
 ///
 /// **Claims.** [`unfinished`](Store::unfinished) and [`take_due`](Store::take_due) claim what they return: it is not returned
 /// again until it is settled back to `queued` or `uncertain`, or until `recover`. Attempts are counted by the claim, hence on disk before
-/// an app or a carrier sees the message, provided that the caller commits in between (it must).
+/// an app or a carrier sees the message, provided that the caller commits in between (it must). An attempt of a received message that ended
+/// with its process stays counted only if [`running`](Store::running) named the message: a text that kills the process is known by that, and
+/// a reboot loop, however long, makes no innocent message look like one.
 ///
 /// **Pieces** of longer messages are kept in sets until the caller puts them together: they are no messages, have no state and no history, and are
 /// counted apart. A store without pieces does nothing about them.
@@ -152,8 +154,12 @@ pub trait Store: Send {
     /// How much a backend sent in the period that began at `since`.
     fn spent(&mut self, backend: &str, period: Period, since: Timestamp) -> Result<u64, StoreError>;
 
+    /// Notes which claimed message the apps see from now on; `None`: none any more. The note belongs to no transaction and waits for no disk. It
+    /// outlives the process, for the next one's `recover`, but not the machine: a power cut was nobody's text.
+    fn running(&mut self, id: Option<MessageId>);
+
     /// Makes the store fit what the process has in hand, after a start or a failed `commit`: every claimed received message
-    /// that is not `in_hand` can be claimed again, as [`Tried::Before`]. Returns the messages in `sending` that are not `in_hand`, which the caller settles.
+    /// that is not `in_hand` can be claimed again, as [`Tried::Before`], and its attempt does not count unless it was [`running`](Store::running), which nothing is afterwards. Returns the messages in `sending` that are not `in_hand`, which the caller settles.
     fn recover(
         &mut self,
         in_hand: &dyn Fn(MessageId) -> bool,
@@ -202,9 +208,14 @@ pub trait Store: Send {
         true
     }
 
-    /// Housekeeping for an idle moment, outside of any transaction. It does not wait for anybody.
-    fn tidy(&mut self) -> Result<(), StoreError> {
-        Ok(())
+    /// A helper for the housekeeping, on a thread of its own. Asked for between transactions; it must be dropped before the store is closed.
+    fn keeper(&self) -> Option<Box<dyn Keeper>> {
+        None
+    }
+
+    /// How many commits the [`Keeper`] has not seen yet.
+    fn untidy(&self) -> u32 {
+        0
     }
 
     /// Whether the files are still those that were opened; cheap enough for once a minute. When they are not, the store counts as
@@ -222,6 +233,12 @@ pub trait Store: Send {
     fn close(&mut self) -> Result<(), StoreError> {
         Ok(())
     }
+}
+
+/// Does what the writer would otherwise have to do within somebody's commit. Owned by one thread at a time.
+pub trait Keeper: Send {
+    /// Does it, waiting for nobody but the disk.
+    fn tidy(&mut self) -> Result<(), StoreError>;
 }
 
 /// Reads what is committed: for pages, the API and the CLI. Owned by one thread at a time.

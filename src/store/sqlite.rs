@@ -10,6 +10,7 @@ mod carriers;
 mod changes;
 mod file;
 mod guard;
+mod keeper;
 mod names;
 mod pieces;
 mod queries;
@@ -27,6 +28,8 @@ use names::{Ledger, Names};
 use rusqlite::{Connection as Database, OptionalExtension};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The first SQLite without the WAL-reset race of 3.7.0 to 3.51.2, which could lose commits.
 const OLDEST_SQLITE: i32 = 3_051_003;
@@ -46,10 +49,10 @@ pub struct Sqlite {
     turn: Option<i64>,
     newest: Option<MessageId>,
     newest_committed: Option<MessageId>,
+    /// Commits since the [`Keeper`] was at work.
+    commits: Arc<AtomicU32>,
     shifts: u64,
     shifts_committed: u64,
-    /// Commits since the last checkpoint of [`Store::tidy`].
-    unsettled: bool,
     closed: bool,
 }
 
@@ -126,9 +129,9 @@ impl Sqlite {
             turn: None,
             newest: None,
             newest_committed: None,
+            commits: Arc::default(),
             shifts: 0,
             shifts_committed: 0,
-            unsettled: false,
             closed: false,
         };
         store.reload()?;
@@ -492,6 +495,10 @@ impl Store for Sqlite {
         })
     }
 
+    fn running(&mut self, id: Option<MessageId>) {
+        self.guard.note(id);
+    }
+
     fn recover(
         &mut self,
         in_hand: &dyn Fn(MessageId) -> bool,
@@ -504,8 +511,10 @@ impl Store for Sqlite {
         let mut claimed = self.read(|connection, _| queries::claimed(connection, &backends))?;
         claimed.retain(|&id| !in_hand(id));
         if !claimed.is_empty() {
-            self.write(|changes| changes.release(&claimed))?;
+            let running = self.guard.running();
+            self.write(|changes| changes.release(&claimed, running))?;
         }
+        self.guard.note(None);
         let mut sending = self.read(queries::sending)?;
         sending.retain(|taken| !in_hand(taken.outgoing.id));
         Ok(sending)
@@ -568,6 +577,10 @@ impl Store for Sqlite {
                 _ => Ok(()),
             };
         }
+        // What is acknowledged must be where the next start looks for it.
+        if let Err(error @ StoreError::Damaged(_)) = self.guard.still_there() {
+            return Err(self.undo(Doom { error, caller: false }));
+        }
         let Some(connection) = &self.database else {
             return Err(self.undo(Doom { error: closed(), caller: true }));
         };
@@ -581,8 +594,8 @@ impl Store for Sqlite {
         self.in_transaction = false;
         self.ledger.committed();
         self.newest_committed = self.newest;
+        self.commits.fetch_add(1, Ordering::Relaxed);
         self.shifts_committed = self.shifts;
-        self.unsettled = true;
         // Only a reserve that is back tells that a full disk has room again; damage never heals.
         if !matches!(self.trouble, Some(StoreError::Full(_) | StoreError::Damaged(_))) {
             self.trouble = None;
@@ -618,17 +631,12 @@ impl Store for Sqlite {
         self.trouble.is_none()
     }
 
-    fn tidy(&mut self) -> Result<(), StoreError> {
-        if self.in_transaction || !self.unsettled {
-            return Ok(());
-        }
-        let Some(connection) = &self.database else { return Ok(()) };
-        // Passive: it stops where a reader still reads, instead of waiting for it.
-        connection
-            .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
-            .map_err(|error| explain(&error, &self.path))?;
-        self.unsettled = false;
-        Ok(())
+    fn keeper(&self) -> Option<Box<dyn Keeper>> {
+        Some(Box::new(keeper::SqliteKeeper::new(self.path.clone(), Arc::clone(&self.commits))))
+    }
+
+    fn untidy(&self) -> u32 {
+        self.commits.load(Ordering::Relaxed)
     }
 
     fn still_there(&mut self) -> Result<(), StoreError> {

@@ -85,7 +85,16 @@ impl Stage {
         duplicate_of: Option<MessageId>,
     ) -> MessageId {
         let id = self.ids.next(START);
-        let row = NewIncoming { id, incoming, state, reason, duplicate_of, origin: Origin::Real, joined: None, at: START };
+        let row = NewIncoming {
+            id,
+            incoming,
+            state,
+            reason,
+            duplicate_of,
+            origin: Origin::Real,
+            joined: None,
+            at: START,
+        };
         self.store.accept(&row).unwrap();
         id
     }
@@ -353,12 +362,37 @@ cases! {
         stage.store.recover(&|id| id == third, START).unwrap();
         stage.store.commit().unwrap();
         assert_eq!(stage.claim(Tried::Before, 1), [first], "of those tried equally often, the oldest");
+        stage.store.running(Some(first));
         stage.store.recover(&|id| id == third, START).unwrap();
         assert_eq!(stage.claim(Tried::Before, 9), [second, first]);
         for id in [first, second] {
             stage.store.put_back(id, START).unwrap();
         }
-        assert_eq!(stage.claim(Tried::Before, 1), [second], "tried once, the other one twice");
+        assert_eq!(stage.claim(Tried::Before, 1), [second], "not tried at all, the other one once");
+    }
+
+    /// "An attempt of a received message that ended with its process stays counted only if `running` named the message"
+    fn only_what_was_running_is_suspected(stage) {
+        let ids = ["a", "b"].map(|name| stage.accept(&connection(name), "1"));
+        stage.pause();
+        assert_eq!(stage.claim(Tried::Never, 9), ids);
+        stage.pause();
+        for attempt in 1..=3 {
+            stage.store.running(Some(ids[0]));
+            stage.store.running(Some(ids[1]));
+            stage.crash();
+            stage.store.recover(&|_| false, START).unwrap();
+            stage.pause();
+            assert_eq!(ids.map(|id| stage.detail(id).row.attempts), [0, attempt]);
+            assert_eq!(stage.claim(Tried::Before, 9), ids);
+            stage.pause();
+        }
+        stage.store.running(Some(ids[1]));
+        stage.store.running(None);
+        stage.crash();
+        stage.store.recover(&|_| false, START).unwrap();
+        stage.pause();
+        assert_eq!(ids.map(|id| stage.detail(id).row.attempts), [0, 3], "the apps were done with it");
     }
 
     /// "every claimed received message that is not `in_hand` can be claimed again, as `Tried::Before`. Returns the messages in `sending` that are not `in_hand`"
@@ -376,7 +410,7 @@ cases! {
         stage.store.commit().unwrap();
         assert_eq!(stage.claim(Tried::Before, 10), ids[1..2]);
         assert_eq!(stage.claim(Tried::Never, 10), ids[2..]);
-        assert_eq!(stage.detail(ids[1]).row.attempts, 2);
+        assert_eq!(stage.detail(ids[1]).row.attempts, 1, "no app saw it when the process ended");
         assert_eq!(stage.take("one", 10, at(10)), [], "sending stays claimed until it is settled");
         assert!(stage.settle_at(out[1], State::Uncertain, Some(at(2)), at(1)));
         assert_eq!(stage.take("one", 10, at(10)), out[1..]);

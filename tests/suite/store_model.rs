@@ -22,6 +22,7 @@ enum Step {
     Arrives { name: u8 },
     Note { which: usize },
     Overdue { limit: usize },
+    Running { which: usize },
     Recover { in_hand: bool },
     Shift { seconds: u64 },
     Purge { age: i64, limit: usize },
@@ -58,6 +59,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => (0..4_u8).prop_map(|name| Step::Arrives { name }),
         1 => which().prop_map(|which| Step::Note { which }),
         2 => limit().prop_map(|limit| Step::Overdue { limit }),
+        1 => which().prop_map(|which| Step::Running { which }),
         1 => any::<bool>().prop_map(|in_hand| Step::Recover { in_hand }),
         1 => (1..40_u64).prop_map(|seconds| Step::Shift { seconds }),
         1 => (0..60_i64, limit()).prop_map(|(age, limit)| Step::Purge { age, limit }),
@@ -202,6 +204,7 @@ struct Run {
     stages: Vec<Stage>,
     model: Model,
     committed: Model,
+    running: Option<MessageId>,
     ids: Ids,
     now: i64,
 }
@@ -249,8 +252,10 @@ impl Run {
                 expected.push(message.id);
             } else {
                 (message.claimed, message.tried) = (false, true);
+                message.attempts -= u32::from(self.running != Some(message.id));
             }
         }
+        self.running = None;
         assert_eq!(found.iter().map(|taken| taken.outgoing.id).collect::<Vec<_>>(), expected);
     }
 
@@ -419,6 +424,14 @@ impl Run {
                 expected.sort();
                 assert_eq!(found, expected.into_iter().map(|(_, id)| id).take(limit).collect::<Vec<_>>());
             }
+            Step::Running { which } => {
+                let id = self.pick(which);
+                self.ask(|store| {
+                    store.running(id);
+                    Ok(())
+                });
+                self.running = id;
+            }
             Step::Recover { in_hand } => self.recover(|id| in_hand && id.key() % 2 == 0),
             Step::Shift { seconds } => {
                 let number = self.ask(|store| Ok(store.shifts())) + 1;
@@ -563,6 +576,7 @@ fn run(stages: Vec<Stage>, steps: &[Step]) {
         stages,
         model: Model::default(),
         committed: Model::default(),
+        running: None,
         ids: Ids::new(None, 1),
         now: micros(0),
     };

@@ -38,8 +38,11 @@ fn statements(source: &str) -> Vec<String> {
         .captures_iter(source)
         .map(|found| {
             let text = continued.replace_all(&found[1], "");
-            let text =
-                spaces.replace_all(&text, " ").replace("{TAKEN}", &columns).replace("{SET}", &set).replace("{order}", "m.key");
+            let text = spaces
+                .replace_all(&text, " ")
+                .replace("{TAKEN}", &columns)
+                .replace("{SET}", &set)
+                .replace("{order}", "m.key");
             // The pieces that a page is put together from.
             let text = text.replace("status IN ({})", "status IN (1, 2)");
             match text.strip_prefix("SELECT key FROM messages {source}") {

@@ -323,12 +323,13 @@ impl Changes<'_> {
         statement.execute((connection, contact)).map(drop)
     }
 
-    /// Lets claimed received messages be claimed again.
-    pub(super) fn release(&mut self, ids: &[MessageId]) -> Result<()> {
-        let mut statement = self
-            .connection
-            .prepare_cached("UPDATE messages SET turn = backend * ?2 + ?3, due = 0 WHERE key = ?1")?;
-        ids.iter().try_for_each(|id| statement.execute((id.key(), TURNS, BEFORE)).map(drop))
+    /// Lets claimed received messages be claimed again. Only of the one that was `running` the attempt counts.
+    pub(super) fn release(&mut self, ids: &[MessageId], running: Option<MessageId>) -> Result<()> {
+        let mut statement = self.connection.prepare_cached(
+            "UPDATE messages SET attempts = max(attempts - ?4, 0), turn = backend * ?2 + ?3, due = 0 WHERE key = ?1",
+        )?;
+        let innocent = |id: MessageId| i64::from(running != Some(id));
+        ids.iter().try_for_each(|&id| statement.execute((id.key(), TURNS, BEFORE, innocent(id))).map(drop))
     }
 
     pub(super) fn shift(&mut self, number: i64, by: i64) -> Result<()> {

@@ -163,6 +163,7 @@ impl Stage {
         file: Option<std::path::PathBuf>,
         folder: Option<tempfile::TempDir>,
     ) -> Stage {
+        let journal = Arc::default();
         let mut stage = Stage {
             router: None,
             now: START,
@@ -173,8 +174,8 @@ impl Stage {
                 ("tester", BackendPolicy::tester()),
             ],
             _reader: store.reader().unwrap(),
-            store: Staged::new(store),
-            journal: Arc::default(),
+            store: Staged::new(store, Arc::clone(&journal)),
+            journal,
             file,
             _folder: folder,
         };

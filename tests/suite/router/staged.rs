@@ -1,6 +1,6 @@
 //! The store of the stage: any store, behind a door that can be told to fail, and that several routers may use one after the other.
 
-use super::stage::{START, lock};
+use super::stage::{Journal, START, lock};
 use rapidsms::message::*;
 use rapidsms::store::*;
 use rapidsms::time::Timestamp;
@@ -36,11 +36,12 @@ struct Faults {
 pub struct Staged {
     inner: Arc<Mutex<Box<dyn Store>>>,
     faults: Arc<Mutex<Faults>>,
+    journal: Arc<Mutex<Journal>>,
 }
 
 impl Staged {
-    pub fn new(inner: Box<dyn Store>) -> Staged {
-        Staged { inner: Arc::new(Mutex::new(inner)), faults: Arc::default() }
+    pub fn new(inner: Box<dyn Store>, journal: Arc<Mutex<Journal>>) -> Staged {
+        Staged { inner: Arc::new(Mutex::new(inner)), faults: Arc::default(), journal }
     }
 
     pub fn replace(&self, inner: Box<dyn Store>) {
@@ -167,6 +168,13 @@ impl Store for Staged {
 
     fn newest(&self) -> Option<MessageId> {
         self.with(|store| store.newest())
+    }
+
+    fn running(&mut self, id: Option<MessageId>) {
+        // A dead process notes nothing any more.
+        if !lock(&self.journal).killed {
+            self.with(|store| store.running(id));
+        }
     }
 
     fn waiting(&self, direction: Direction) -> u64 {
