@@ -208,7 +208,12 @@ impl Router {
     /// tells what became of its own attempt, and until then its place is taken.
     pub fn sent_after_all(&mut self, id: MessageId, receipt: Receipt, now: Timestamp) {
         let settlement = Settlement::new(State::Sent, "late news").because("sent after all");
-        self.record(Change::Settle { id, settlement: with_receipt(settlement, receipt), charge: None, at: now });
+        self.record(Change::Settle {
+            id,
+            settlement: with_receipt(settlement, receipt),
+            charge: None,
+            at: now,
+        });
     }
 
     /// A person decides about a message: `queued` releases a held one, `held` and `cancelled` stop one that

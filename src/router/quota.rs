@@ -86,7 +86,12 @@ pub(super) fn limits(caps: &Caps, rate: &Rate, now: Timestamp) -> Vec<Limit> {
         && let Some((since, until)) = month(now.0.saturating_add(shift), caps.resets_on)
     {
         let since = Timestamp(since.saturating_sub(shift));
-        limits.push(Limit { period: Period::Month, most, since, until: Timestamp(until.saturating_sub(shift)) });
+        limits.push(Limit {
+            period: Period::Month,
+            most,
+            since,
+            until: Timestamp(until.saturating_sub(shift)),
+        });
     }
     limits
 }
@@ -179,8 +184,14 @@ mod tests {
         assert_eq!(period(bujumbura, Period::Day, early), both("2026-11-21T04:00", "2026-11-22T04:00"));
         assert_eq!(period(bujumbura, Period::Month, early), both("2026-10-22T04:00", "2026-11-22T04:00"));
         let west = Caps { utc_offset: -5 * 3600, ..plain };
-        assert_eq!(period(west, Period::Day, "2026-12-01T04:00:00Z"), both("2026-11-30T05:00", "2026-12-01T05:00"));
-        assert_eq!(period(west, Period::Month, "2026-12-01T04:00:00Z"), both("2026-11-01T05:00", "2026-12-01T05:00"));
+        assert_eq!(
+            period(west, Period::Day, "2026-12-01T04:00:00Z"),
+            both("2026-11-30T05:00", "2026-12-01T05:00")
+        );
+        assert_eq!(
+            period(west, Period::Month, "2026-12-01T04:00:00Z"),
+            both("2026-11-01T05:00", "2026-12-01T05:00")
+        );
     }
 
     #[test]
@@ -204,7 +215,8 @@ mod tests {
 
     #[test]
     fn what_is_left_counts_what_is_in_hand() {
-        let limit = Limit { period: Period::Day, most: 10, since: Timestamp(0), until: at("2026-11-23T00:00:00Z") };
+        let limit =
+            Limit { period: Period::Day, most: 10, since: Timestamp(0), until: at("2026-11-23T00:00:00Z") };
         assert_eq!((limit.left(0, 0), limit.left(7, 2), limit.left(9, 2), limit.left(99, 0)), (10, 1, 0, 0));
         assert_eq!(
             limit.sentence().unwrap(),

@@ -9,8 +9,8 @@ use super::queries::{Due, rows_of};
 use super::schema::{BEFORE, CLAIMED, NEVER, PARTIAL, TURNS, flags_of, meaning_of, period_number, status_of};
 use crate::message::{Direction, MessageId, Origin, State};
 use crate::store::{
-    ContactChange, Ending, NewIncoming, NewOutgoing, Period, Remembered, Settlement, Unfinished, backend_actor,
-    class_of, is_ended, is_final, late, named_parts,
+    ContactChange, Ending, NewIncoming, NewOutgoing, Period, Remembered, Settlement, Unfinished,
+    backend_actor, class_of, is_ended, is_final, late, named_parts,
 };
 use crate::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
@@ -276,7 +276,13 @@ impl Changes<'_> {
         statement.execute((scope, key, what.at.0, what.id.key(), what.id.tail(), &what.digest)).map(drop)
     }
 
-    pub(super) fn spend(&mut self, backend: &str, period: Period, since: Timestamp, parts: u32) -> Result<()> {
+    pub(super) fn spend(
+        &mut self,
+        backend: &str,
+        period: Period,
+        since: Timestamp,
+        parts: u32,
+    ) -> Result<()> {
         // A backend that sent something is known.
         let Some(backend) = self.names.backend(self.connection, backend)? else { return Ok(()) };
         let mut statement = self.connection.prepare_cached(
