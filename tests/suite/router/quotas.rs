@@ -77,6 +77,18 @@ cases! {
         assert_eq!(stage.capped("tnm"), None, "it is full of what is under way, which may still fail");
     }
 
+    /// A report may be faster than the answer of the modem; the message left all the same.
+    fn what_was_reported_early_counts(stage) {
+        stage.rule("tnm", capped(Caps { per_day: Some(1), ..Caps::default() }));
+        queue(stage, 2);
+        let given = stage.turns();
+        let now = stage.now;
+        let about = About::Id(given[0].id);
+        stage.report(&Report { backend: "tnm".into(), about, verdict: Verdict::Delivered, note: None }, now).unwrap();
+        stage.tells(&given[0], Ok(Receipt::default()));
+        assert_eq!(stage.turns(), [], "{NEVER_OVER}");
+    }
+
     /// The month has its own count.
     fn a_monthly_cap_outlasts_days(stage) {
         stage.rule("tnm", capped(Caps { per_day: Some(3), per_month: Some(5), resets_on: 24, ..Caps::default() }));
