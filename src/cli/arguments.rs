@@ -179,13 +179,6 @@ Examples:
   rapidsms pdu encode --to +15550100001 'Hello'")]
     Pdu(Pdu),
 
-    /// Simulate devices, for demonstrations and tests without hardware
-    #[command(after_help = "\
-Examples:
-  rapidsms simulate modem --help
-  rapidsms simulate modem --link /tmp/zain")]
-    Simulate(Simulate),
-
     /// Find modems, say how they are, and print the settings for them
     #[command(after_help = "\
 Asks only devices that are known to be modems and that nobody has open. It changes nothing in a
@@ -198,8 +191,16 @@ Examples:
   rapidsms modems --probe
   rapidsms modems /dev/ttyUSB0
   rapidsms modems --write Zain              adds the one new modem to the settings file
+  rapidsms modems --udev | sudo tee /etc/udev/rules.d/78-rapidsms-own.rules
   rapidsms modems --json | jq -r '.[].modem.imei'")]
     Modems(Modems),
+
+    /// Simulate devices, for demonstrations and tests without hardware
+    #[command(after_help = "\
+Examples:
+  rapidsms simulate modem --help
+  rapidsms simulate modem --link /tmp/zain")]
+    Simulate(Simulate),
 
     /// Print the version
     #[command(after_help = "Examples:\n  rapidsms version\n  rapidsms version --verbose")]
@@ -431,6 +432,27 @@ pub(super) struct PduEncode {
 }
 
 #[derive(Args)]
+pub(super) struct Modems {
+    /// Ask these ports and no others, whatever they are
+    #[arg(value_name = "PORT")]
+    pub ports: Vec<PathBuf>,
+    /// Ask adapters and unknown devices too
+    #[arg(long, conflicts_with = "ports")]
+    pub probe: bool,
+    /// Add the modem to the settings file, as a backend of this name
+    #[arg(long, value_name = "NAME")]
+    pub write: Option<String>,
+    /// Print rules for udev about the modems that the settings use: ModemManager leaves them alone
+    #[arg(long, conflicts_with_all = ["write", "json"])]
+    pub udev: bool,
+    /// The speed of serial lines; USB modems do not mind it
+    #[arg(long, value_name = "N", default_value = "115200", value_parser = clap::value_parser!(u32).range(300..=4_000_000))]
+    pub baud: u32,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Args)]
 pub(super) struct Simulate {
     #[command(subcommand)]
     pub what: SimulateCommand,
@@ -481,24 +503,6 @@ pub(super) struct SimulateModem {
     /// Take orders at this Unix socket; each is answered `ok` or `error: ...`
     #[arg(long, value_name = "PATH")]
     pub control: Option<PathBuf>,
-}
-
-#[derive(Args)]
-pub(super) struct Modems {
-    /// Ask these ports and no others, whatever they are
-    #[arg(value_name = "PORT")]
-    pub ports: Vec<PathBuf>,
-    /// Ask adapters and unknown devices too
-    #[arg(long, conflicts_with = "ports")]
-    pub probe: bool,
-    /// Add the modem to the settings file, as a backend of this name
-    #[arg(long, value_name = "NAME")]
-    pub write: Option<String>,
-    /// The speed of serial lines; USB modems do not mind it
-    #[arg(long, value_name = "N", default_value = "115200", value_parser = clap::value_parser!(u32).range(300..=4_000_000))]
-    pub baud: u32,
-    #[command(flatten)]
-    pub output: Output,
 }
 
 #[derive(Args)]

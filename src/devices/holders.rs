@@ -7,13 +7,15 @@ use super::{Device, Machine};
 use rustix::fs::stat;
 use rustix::process::geteuid;
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::path::Path;
 
 /// More processes are not looked into.
 const MOST_PROCESSES: usize = 65_536;
 /// More descriptors of one process are not looked at.
 const MOST_DESCRIPTORS: usize = 65_536;
+/// What a descriptor's `fdinfo` says that matters stands at its beginning.
+const LONGEST_FACTS: u64 = 4096;
 /// More holders are not listed.
 const MOST_HOLDERS: usize = 16;
 
@@ -55,6 +57,7 @@ pub(super) fn of(machine: &Machine, path: &Path) -> Holders {
     let mut holders = Holders::default();
     let Ok(port) = stat(path) else { return holders };
     let own = std::process::id();
+    let terminal = pseudo_terminal(&port);
     let Ok(processes) = fs::read_dir(machine.folder("proc")) else {
         return Holders { blind: true, ..holders };
     };
@@ -69,15 +72,24 @@ pub(super) fn of(machine: &Machine, path: &Path) -> Holders {
                 continue;
             }
         };
-        let mut descriptors = descriptors.flatten().take(MOST_DESCRIPTORS);
+        let descriptors: Vec<_> = descriptors.flatten().take(MOST_DESCRIPTORS).collect();
         // Only what lies in /dev is asked for its number: that of a file on a dead network disk would never come.
-        let holds = descriptors.any(|descriptor| {
+        let holds = descriptors.iter().any(|descriptor| {
             let link = descriptor.path();
             let in_dev = fs::read_link(&link)
                 .is_ok_and(|target| target.components().any(|part| part.as_os_str() == "dev"));
             in_dev && stat(&link).is_ok_and(|other| is_same(&port, &other))
         });
-        if holds && holders.seen.len() < MOST_HOLDERS {
+        // Whoever has the other end of a pseudo-terminal is what plays the modem.
+        let plays = || {
+            terminal.is_some_and(|number| {
+                let ends = descriptors
+                    .iter()
+                    .map(|descriptor| process.path().join("fdinfo").join(descriptor.file_name()));
+                ends.into_iter().any(|end| other_end(&end) == Some(number))
+            })
+        };
+        if holds && !plays() && holders.seen.len() < MOST_HOLDERS {
             let program = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
             let program: String = program.trim().chars().filter(|letter| !letter.is_control()).collect();
             let program = if program.is_empty() { "a program".into() } else { program };
@@ -142,6 +154,19 @@ fn group_name(gid: u32) -> Option<String> {
     })
 }
 
+/// The number of a pseudo-terminal (`Documentation/admin-guide/devices.txt`: majors 136 to 143).
+fn pseudo_terminal(facts: &rustix::fs::Stat) -> Option<u32> {
+    let (major, minor) = (rustix::fs::major(facts.st_rdev), rustix::fs::minor(facts.st_rdev));
+    (136..=143).contains(&major).then(|| (major - 136).saturating_mul(256).saturating_add(minor))
+}
+
+/// The number of the pseudo-terminal whose other end this descriptor is, by its `fdinfo`.
+fn other_end(facts: &Path) -> Option<u32> {
+    let mut text = String::new();
+    fs::File::open(facts).ok()?.take(LONGEST_FACTS).read_to_string(&mut text).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("tty-index:")?.trim().parse().ok())
+}
+
 fn is_same(one: &rustix::fs::Stat, other: &rustix::fs::Stat) -> bool {
     let character = |facts: &rustix::fs::Stat| {
         rustix::fs::FileType::from_raw_mode(facts.st_mode) == rustix::fs::FileType::CharacterDevice
@@ -160,7 +185,7 @@ fn remedy(program: &str, ours: bool, device: Option<&Device>) -> String {
     match program {
         "ModemManager" => match device.and_then(Device::ignore_rule) {
             Some(rule) => format!(
-                "tell it to leave this modem alone: put the line `{rule}` into /etc/udev/rules.d/78-rapidsms.rules, then \
+                "tell it to leave this modem alone: put the line `{rule}` into /etc/udev/rules.d/78-rapidsms-own.rules, then \
                  `sudo udevadm control --reload && sudo udevadm trigger && sudo systemctl restart ModemManager`"
             ),
             None => "stop it: `sudo systemctl disable --now ModemManager`".into(),

@@ -150,9 +150,16 @@ mod tests {
     #[test]
     fn only_sound_numbers_make_a_piece() {
         let part = |total, sequence| Part { set: "8/1".into(), total, sequence, units: vec![] };
-        for (total, sequence, sound) in [(2, 1, true), (255, 255, true), (0, 0, false), (0, 1, false), (1, 1, false),
-            (3, 0, false), (3, 4, false), (256, 1, false)]
-        {
+        for (total, sequence, sound) in [
+            (2, 1, true),
+            (255, 255, true),
+            (0, 0, false),
+            (0, 1, false),
+            (1, 1, false),
+            (3, 0, false),
+            (3, 4, false),
+            (256, 1, false),
+        ] {
             assert_eq!(part(total, sequence).is_one_of_several(), sound, "{sequence} of {total}");
         }
         assert!(!Part { units: vec![0; PART_LIMIT + 1], ..part(2, 1) }.is_one_of_several());

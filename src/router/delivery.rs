@@ -2,7 +2,7 @@
 
 use super::durable::Change;
 use super::{BackendPolicy, Refused, Router, policy};
-use crate::message::{About, MessageId, Name, Receipt, Report, SendFailure, State, Verdict};
+use crate::message::{MessageId, Name, Receipt, SendFailure, State};
 use crate::retry::{self, Decision};
 use crate::store::{Query, Settlement, Taken};
 use crate::time::Timestamp;
@@ -196,37 +196,6 @@ impl Router {
         self.record(Change::Settle { id, settlement: with_receipt(settlement, receipt), at: now });
     }
 
-    /// A carrier tells what became of a message that was sent earlier. A report about a message that nobody knows is
-    /// counted and otherwise ignored. Safe after the next successful `commit`.
-    pub fn report(&mut self, report: &Report, now: Timestamp) -> Result<(), Refused> {
-        self.may_write(now)?;
-        let id = match &report.about {
-            About::Id(id) => Some(*id),
-            About::Remote(remote_id) => {
-                let found = self.store.by_remote_id(&report.backend, remote_id);
-                self.written(found)?
-            }
-        };
-        let Some(id) = id else {
-            self.counters.unknown_reports += 1;
-            log::warn!("backend {} reports about a message that is not known here", report.backend);
-            return Ok(());
-        };
-        let actor = format!("report {}", report.backend);
-        let state = match report.verdict {
-            Verdict::Delivered => State::Delivered,
-            Verdict::Failed => State::Failed,
-            Verdict::Underway => {
-                let note = report.note.as_deref().unwrap_or("underway");
-                let noted = self.store.note(id, &actor, note, now);
-                return self.written(noted);
-            }
-        };
-        let settlement = Settlement { reason: report.note.clone(), ..Settlement::new(state, actor) };
-        let settled = self.store.settle(id, &settlement, now);
-        self.written(settled).map(|_| ())
-    }
-
     /// A person decides about a message: `queued` releases a held one, `held` and `cancelled` stop one that
     /// waits. `false` when it has gone too far for that.
     pub fn decide_by_hand(
@@ -353,7 +322,7 @@ pub(super) fn parked_because(name: &str, why: &str) -> String {
 
 fn with_receipt(settlement: Settlement, receipt: Receipt) -> Settlement {
     Settlement {
-        remote_id: receipt.remote_ids.into_iter().next(),
+        remote_ids: receipt.remote_ids,
         parts: receipt.parts,
         reason: settlement.reason.or(receipt.note),
         ..settlement

@@ -27,7 +27,11 @@ pub(super) enum Change {
         id: MessageId,
         at: Timestamp,
     },
-    Shift(Duration),
+    /// A step of the clock; the number keeps it from being followed twice.
+    Shift {
+        number: u64,
+        step: Duration,
+    },
 }
 
 /// A draft after the rules and the apps had their say.
@@ -54,6 +58,7 @@ impl Decided {
             not_before: self.draft.not_before,
             expires_at: self.expires_at,
             origin: self.draft.origin,
+            wishes: self.draft.wishes,
             actor: &self.actor,
             at: self.at,
         }
@@ -125,7 +130,7 @@ impl Router {
                 Change::Finish { id, .. } | Change::Settle { id, .. } | Change::PutBack { id, .. } => {
                     Some(*id)
                 }
-                Change::Shift(_) => None,
+                Change::Shift { .. } => None,
             }));
             let stranded = self.store.recover(&|id| in_hand.contains(&id), now);
             let Ok(stranded) = self.written(stranded) else { return false };
@@ -200,7 +205,7 @@ impl Router {
                 self.store.put_back(*id, *at)?;
                 self.suspects = true;
             }
-            Change::Shift(step) => self.store.shift(*step)?,
+            Change::Shift { number, step } => self.store.shift(*number, *step)?,
         }
         Ok(())
     }

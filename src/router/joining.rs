@@ -159,7 +159,9 @@ impl Router {
         let came = format!("{} of {} came", part_numbers(&numbers), set.total);
         let reason = match why {
             Whole::All => None,
-            Whole::Late => Some(format!("{came}; the others did not within {}", spelled(self.policy.join_within))),
+            Whole::Late => {
+                Some(format!("{came}; the others did not within {}", spelled(self.policy.join_within)))
+            }
             Whole::Crowded(why) => Some(format!("{came}; the others were not waited for: at most {why}")),
         };
         let id = self.ids.next(now);

@@ -17,6 +17,7 @@ mod handling;
 mod intake;
 mod joining;
 mod policy;
+mod reports;
 
 pub use policy::{BackendPolicy, Counters, Policy, Refusal, Refused};
 
@@ -71,6 +72,8 @@ pub struct Router {
 
     /// What the open transaction decided. Kept until its commit: when that fails, it is written again, for an app is not asked twice.
     outcomes: Vec<Change>,
+    /// The number of the last step of the clock.
+    shifts: u64,
     /// The first error of the open transaction.
     doomed: Option<StoreError>,
     /// Why nothing is accepted at the moment.
@@ -94,6 +97,7 @@ impl Router {
     /// stores of several machines may meet, any number in a test. What an earlier process left unfinished goes on at the first `step`.
     pub fn new(store: Box<dyn Store>, apps: Apps, policy: Policy, seed: u64) -> Router {
         let ids = Ids::new(store.newest(), seed);
+        let shifts = store.shifts();
         let mut guard = LoopGuard::default();
         guard.set_limits(policy.loop_limits.clone());
         Router {
@@ -113,6 +117,7 @@ impl Router {
             taken: Vec::new(),
             flights: HashMap::new(),
             outcomes: Vec::new(),
+            shifts,
             doomed: None,
             trouble: None,
             started: false,
@@ -182,6 +187,7 @@ impl Router {
         for id in late.map(|(id, _)| *id).collect::<Vec<_>>() {
             self.give_up(id, "timed out", now);
         }
+        self.store.running(None);
         if self.trouble.is_none() {
             self.join_overdue(now);
             self.claim(now);
@@ -237,7 +243,8 @@ impl Router {
         self.clock_behind = behind;
         if step > Duration::ZERO {
             log::warn!("the clock jumped forward by {step:?}; everything that waits moves along");
-            self.record(Change::Shift(step));
+            self.shifts += 1;
+            self.record(Change::Shift { number: self.shifts, step });
             self.desks.values_mut().for_each(Desk::look_again);
             self.oldest_set = NextDue::Unknown;
             for pending in self.pending.values_mut() {

@@ -78,14 +78,24 @@ pub struct Key {
     pub also: &'static [&'static str],
     /// Keys of which one does instead, where it must be given.
     pub unless: &'static [&'static str],
-    /// No two tables of one engine may have the same value.
+    /// No two tables of one engine may have the same value. A text that is a path is compared by the file that it leads to.
     pub unique: bool,
 }
 
 impl Key {
     /// A key that may be left out and then has no value.
     pub const fn new(name: &'static str, kind: Kind, about: &'static str) -> Key {
-        Key { name, kind, required: false, default: None, about, example: None, also: &[], unless: &[], unique: false }
+        Key {
+            name,
+            kind,
+            required: false,
+            default: None,
+            about,
+            example: None,
+            also: &[],
+            unless: &[],
+            unique: false,
+        }
     }
 
     /// A key of the older systems that has no effect.

@@ -114,6 +114,12 @@ pub(super) const ROUTER: &[Key] = &[
         "messages that wait for such apps, in all",
     )
     .or("1000"),
+    Key::new(
+        "join_within",
+        Kind::Duration { min: Duration::from_secs(60), max: Duration::from_secs(31 * 24 * 3600) },
+        "how long a longer message waits for its missing parts",
+    )
+    .or("24h"),
     Key::new("loop_repeats", SMALL_COUNT, "the same text this often is a loop").or("3"),
     Key::new("loop_repeats_within", Kind::Duration { min: SECOND, max: DAY }, "counted over this time")
         .or("60 s"),

@@ -5,6 +5,7 @@
 //! free, so that a store that forgets its oldest messages walks through memory in one direction. Readers have their own copy, which commits
 //! keep up to date as long as there is a reader. A commit cannot fail, hence nothing is ever undone and no undo log is kept.
 
+mod carriers;
 mod lanes;
 mod pieces;
 mod reader;
@@ -13,6 +14,7 @@ mod slab;
 use super::turns::in_turns;
 use super::*;
 use crate::message::Name;
+use carriers::CarrierNames;
 use pieces::Pieces;
 use reader::{Committed, MemoryReader, lock};
 use slab::{Address, Agenda, CLAIMED, INBOUND, Line, Message, NOT_DUE, Place, READY, Slab};
@@ -34,17 +36,20 @@ pub struct Memory {
     turn: Option<u32>,
     /// Ends of validity of outgoing messages. Entries may be stale: the slot decides.
     validity: Agenda,
-    remote: HashMap<Arc<str>, Vec<Place>>,
+    carriers: CarrierNames,
     keys: HashMap<Box<str>, HashMap<Box<str>, Remembered>>,
     pieces: Pieces,
     contacts: BTreeMap<i64, Contact>,
     last_contact: i64,
+    shifts: u64,
     actors: HashMap<Arc<str>, ()>,
     last_actor: Arc<str>,
     /// How many ended messages to keep, and those there are in the order of their ends.
     keep: Option<usize>,
     ended: VecDeque<Place>,
     waiting: [u64; 2],
+    /// What the apps see at the moment.
+    running: Option<MessageId>,
     /// Messages that changed since the last commit, as long as anybody reads.
     touched: Vec<Place>,
     transaction: u32,
@@ -70,13 +75,15 @@ impl Memory {
             backend_numbers: HashMap::new(),
             addresses: Vec::new(),
             unused_addresses: Vec::new(),
+            running: None,
             turn: None,
             validity: Agenda::new(),
-            remote: HashMap::new(),
+            carriers: CarrierNames::default(),
             keys: HashMap::new(),
             pieces: Pieces::default(),
             contacts: BTreeMap::new(),
             last_contact: 0,
+            shifts: 0,
             actors: HashMap::new(),
             last_actor: Arc::from(""),
             keep: None,
@@ -215,6 +222,7 @@ impl Store for Memory {
         message.about = new.in_response_to;
         message.reason = new.reason.map(Arc::from);
         message.expires_at = new.expires_at;
+        message.wishes = new.wishes;
         if new.not_before.is_some() {
             message.rare().not_before = new.not_before;
         }
@@ -260,11 +268,15 @@ impl Store for Memory {
             return Ok(false);
         }
         let back = matches!(settlement.state, State::Queued | State::Uncertain);
-        let remote = settlement.remote_id.as_deref().map(Arc::<str>::from);
-        if let Some(remote) = &remote {
-            let former = message.rare.as_ref().and_then(|rare| rare.remote_id.clone());
-            self.forget_remote(former.as_deref(), place);
-            self.remote.entry(remote.clone()).or_default().push(place);
+        let remote = named_parts(&settlement.remote_ids).next().map(|(_, name)| Arc::<str>::from(name));
+        let was_named = message.rare.as_ref().is_some_and(|rare| rare.remote_id.is_some());
+        if is_final(settlement.state) {
+            if was_named {
+                self.carriers.forget(id);
+            }
+        } else if remote.is_some() {
+            let backend = self.addresses[message.address as usize].backend;
+            self.carriers.give(id, backend, &settlement.remote_ids, now);
         }
         let actor = self.actor(&settlement.actor);
         let reason = settlement.reason.as_deref().map(Arc::from);
@@ -335,15 +347,19 @@ impl Store for Memory {
         Ok(found)
     }
 
-    fn by_remote_id(&mut self, backend: &str, remote_id: &str) -> Result<Option<MessageId>, StoreError> {
-        let Some(known) = self.remote.get(remote_id) else { return Ok(None) };
-        let newest = known
-            .iter()
-            .filter_map(|&place| self.slab.get(place))
-            .filter(|message| &*self.addresses[message.address as usize].connection.backend == backend)
-            .map(Message::id)
-            .max();
-        Ok(newest)
+    fn named(&mut self, backend: &str, remote_id: &str) -> Result<Option<Named>, StoreError> {
+        let Some(&backend) = self.backend_numbers.get(backend) else { return Ok(None) };
+        Ok(self.carriers.find(backend, remote_id))
+    }
+
+    fn arrived(&mut self, id: MessageId, part: u32) -> Result<u32, StoreError> {
+        self.changed = true;
+        Ok(self.carriers.arrived(id, part))
+    }
+
+    fn backend_of(&mut self, id: MessageId) -> Result<Option<Name>, StoreError> {
+        let message = self.slab.find(id).and_then(|place| self.slab.get(place));
+        Ok(message.map(|message| self.addresses[message.address as usize].connection.backend.clone()))
     }
 
     fn recall(&mut self, scope: &str, key: &str) -> Result<Option<Remembered>, StoreError> {
@@ -393,6 +409,10 @@ impl Store for Memory {
         Ok(())
     }
 
+    fn running(&mut self, id: Option<MessageId>) {
+        self.running = id;
+    }
+
     fn recover(
         &mut self,
         in_hand: &dyn Fn(MessageId) -> bool,
@@ -401,21 +421,34 @@ impl Store for Memory {
         self.turn = None;
         let mut sending = Vec::new();
         for place in self.slab.places() {
-            let Some(message) = self.slab.get_mut(place) else { continue };
+            let Some(message) = self.slab.get(place) else { continue };
             if message.due != CLAIMED || in_hand(message.id()) {
                 continue;
             }
-            if message.class == INBOUND {
-                message.tried = true;
-                self.set_due(place, READY);
-            } else {
+            if message.class != INBOUND {
                 sending.push(message.taken(&self.addresses));
+                continue;
             }
+            let innocent = u32::from(self.running != Some(message.id()));
+            let Some(message) = self.change(place) else { continue };
+            message.tried = true;
+            message.attempts = message.attempts.saturating_sub(innocent);
+            self.set_due(place, READY);
         }
+        self.running = None;
         Ok(sending)
     }
 
-    fn shift(&mut self, by: Duration) -> Result<(), StoreError> {
+    fn shifts(&self) -> u64 {
+        self.shifts
+    }
+
+    fn shift(&mut self, number: u64, by: Duration) -> Result<(), StoreError> {
+        if number <= self.shifts {
+            return Ok(());
+        }
+        self.shifts = number;
+        self.changed = true;
         self.validity.heap.clear();
         for line in &mut self.backends {
             line.due.iter_mut().for_each(|agenda| agenda.heap.clear());

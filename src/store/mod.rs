@@ -31,7 +31,9 @@ pub use records::*;
 ///
 /// **Claims.** [`unfinished`](Store::unfinished) and [`take_due`](Store::take_due) claim what they return: it is not returned
 /// again until it is settled back to `queued` or `uncertain`, or until `recover`. Attempts are counted by the claim, hence on disk before
-/// an app or a carrier sees the message, provided that the caller commits in between (it must).
+/// an app or a carrier sees the message, provided that the caller commits in between (it must). An attempt of a received message that ended
+/// with its process stays counted only if [`running`](Store::running) named the message: a text that kills the process is known by that, and
+/// a reboot loop, however long, makes no innocent message look like one.
 ///
 /// **Pieces** of longer messages are kept in sets until the caller puts them together: they are no messages, have no state and no history, and are
 /// counted apart. A store without pieces does nothing about them.
@@ -111,8 +113,16 @@ pub trait Store: Send {
     /// Up to `limit` messages in `queued`, `uncertain` or `held` whose validity has ended by `now`, earliest first, in whatever place of their lane.
     fn overdue(&mut self, now: Timestamp, limit: usize) -> Result<Vec<MessageId>, StoreError>;
 
-    /// The outgoing message that `backend`'s carrier calls `remote_id`; the newest, should there be several.
-    fn by_remote_id(&mut self, backend: &str, remote_id: &str) -> Result<Option<MessageId>, StoreError>;
+    /// The part of a message that `backend`'s carrier calls `remote_id` and that did not arrive yet. Names repeat: the last that was given it, should
+    /// there be several. Names are forgotten when their message is sent again and gets others, and when it is `delivered`, `failed`,
+    /// `expired`, `cancelled` or purged.
+    fn named(&mut self, backend: &str, remote_id: &str) -> Result<Option<Named>, StoreError>;
+
+    /// Marks a part as arrived. Returns how many others of its message have names and did not arrive yet.
+    fn arrived(&mut self, id: MessageId, part: u32) -> Result<u32, StoreError>;
+
+    /// By which backend a message came or goes, if there is such a message.
+    fn backend_of(&mut self, id: MessageId) -> Result<Option<Name>, StoreError>;
 
     /// What [`remember`](Store::remember) stored under `key` in `scope`.
     fn recall(&mut self, scope: &str, key: &str) -> Result<Option<Remembered>, StoreError>;
@@ -131,8 +141,12 @@ pub trait Store: Send {
         now: Timestamp,
     ) -> Result<(), StoreError>;
 
+    /// Notes which claimed message the apps see from now on; `None`: none any more. The note belongs to no transaction and waits for no disk. It
+    /// outlives the process, for the next one's `recover`, but not the machine: a power cut was nobody's text.
+    fn running(&mut self, id: Option<MessageId>);
+
     /// Makes the store fit what the process has in hand, after a start or a failed `commit`: every claimed received message
-    /// that is not `in_hand` can be claimed again, as [`Tried::Before`]. Returns the messages in `sending` that are not `in_hand`, which the caller settles.
+    /// that is not `in_hand` can be claimed again, as [`Tried::Before`], and its attempt does not count unless it was [`running`](Store::running), which nothing is afterwards. Returns the messages in `sending` that are not `in_hand`, which the caller settles.
     fn recover(
         &mut self,
         in_hand: &dyn Fn(MessageId) -> bool,
@@ -141,7 +155,12 @@ pub trait Store: Send {
 
     /// Moves everything that waits along with a step of the wall clock: `not_before`, due times and validity of all open and held outgoing
     /// messages, sets of pieces, and the ages of remembered keys, which would all be forgotten when a clock is set right for the first time.
-    fn shift(&mut self, by: Duration) -> Result<(), StoreError>;
+    /// Steps are numbered: `number` is one more than [`shifts`](Store::shifts) was, and one that was followed already is not followed again. So
+    /// a caller whose commit failed may tell them all again, whatever is on disk.
+    fn shift(&mut self, number: u64, by: Duration) -> Result<(), StoreError>;
+
+    /// The number of the last step that was followed; 0 before the first.
+    fn shifts(&self) -> u64;
 
     /// Deletes up to `limit` ended messages last changed before `before`, with their histories, and forgets keys
     /// remembered before `keys_before`. Returns how many messages went.
@@ -176,9 +195,14 @@ pub trait Store: Send {
         true
     }
 
-    /// Housekeeping for an idle moment, outside of any transaction. It does not wait for anybody.
-    fn tidy(&mut self) -> Result<(), StoreError> {
-        Ok(())
+    /// A helper for the housekeeping, on a thread of its own. Asked for between transactions; it must be dropped before the store is closed.
+    fn keeper(&self) -> Option<Box<dyn Keeper>> {
+        None
+    }
+
+    /// How many commits the [`Keeper`] has not seen yet.
+    fn untidy(&self) -> u32 {
+        0
     }
 
     /// Whether the files are still those that were opened; cheap enough for once a minute. When they are not, the store counts as
@@ -196,6 +220,12 @@ pub trait Store: Send {
     fn close(&mut self) -> Result<(), StoreError> {
         Ok(())
     }
+}
+
+/// Does what the writer would otherwise have to do within somebody's commit. Owned by one thread at a time.
+pub trait Keeper: Send {
+    /// Does it, waiting for nobody but the disk.
+    fn tidy(&mut self) -> Result<(), StoreError>;
 }
 
 /// Reads what is committed: for pages, the API and the CLI. Owned by one thread at a time.
@@ -232,6 +262,16 @@ pub const PAGE_LIMIT: usize = 1_000;
 /// Whether a message needs nothing from anybody any more and may be purged. `held` is neither open nor ended.
 fn is_ended(state: State) -> bool {
     !state.is_open() && state != State::Held
+}
+
+/// Whether no report about a message of this state is waited for, now or later.
+fn is_final(state: State) -> bool {
+    is_ended(state) && state != State::Sent
+}
+
+/// The parts that have names, from 1.
+fn named_parts(names: &[String]) -> impl Iterator<Item = (u32, &str)> {
+    (1..).zip(names).map(|(part, name)| (part, name.as_str())).filter(|(_, name)| !name.is_empty())
 }
 
 /// The class of a priority within a store, from 1; received messages are class 0.

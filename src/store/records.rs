@@ -1,7 +1,7 @@
 //! The rows that go into a [`Store`](super::Store) and come out of it, what is asked, and what can go wrong: plain data.
 
 use crate::message::{
-    Connection, Contact, Direction, Incoming, MessageId, Name, Origin, Outgoing, Priority, State,
+    Connection, Contact, Direction, Incoming, MessageId, Name, Origin, Outgoing, Priority, State, Wishes,
 };
 use crate::time::Timestamp;
 use serde::Serialize;
@@ -106,6 +106,8 @@ pub struct NewOutgoing<'a> {
     pub expires_at: Timestamp,
     /// Whether it is test traffic.
     pub origin: Origin,
+    /// How it should be sent.
+    pub wishes: Wishes,
     /// Who made it: `app echo`, `api`, `cli`.
     pub actor: &'a str,
     /// When it was accepted.
@@ -179,8 +181,8 @@ pub struct Settlement {
     pub due: Option<Timestamp>,
     /// The attempt does not count (it was not made).
     pub uncounted: bool,
-    /// The carrier's name for it.
-    pub remote_id: Option<String>,
+    /// The carrier's names for it, one for each part; an empty one for a part that has none. They replace those of an earlier attempt.
+    pub remote_ids: Vec<String>,
     /// Into how many parts it was cut.
     pub parts: Option<u32>,
 }
@@ -194,7 +196,7 @@ impl Settlement {
             actor: actor.into(),
             due: None,
             uncounted: false,
-            remote_id: None,
+            remote_ids: Vec::new(),
             parts: None,
         }
     }
@@ -204,6 +206,17 @@ impl Settlement {
         self.reason = Some(reason.into());
         self
     }
+}
+
+/// A part of a message, found by the carrier's name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Named {
+    /// The message.
+    pub id: MessageId,
+    /// Which part, from 1.
+    pub part: u32,
+    /// How many parts of it have names.
+    pub parts: u32,
 }
 
 /// What is remembered of a key.
@@ -291,7 +304,7 @@ pub struct Row {
     pub expires_at: Option<Timestamp>,
     /// When the source says that it was sent.
     pub source_time: Option<Timestamp>,
-    /// The carrier's name for it.
+    /// The carrier's name for it, or for its first part.
     pub remote_id: Option<String>,
 }
 

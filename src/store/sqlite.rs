@@ -6,9 +6,11 @@
 //! What it never does: wait for a foreign lock, repeat a failed fsync (the connection is dropped and the state read again), start empty
 //! over a damaged file, or run with an SQLite older than the one whose WAL is known to be sound.
 
+mod carriers;
 mod changes;
 mod file;
 mod guard;
+mod keeper;
 mod names;
 mod pieces;
 mod queries;
@@ -26,6 +28,8 @@ use names::{Ledger, Names};
 use rusqlite::{Connection as Database, OptionalExtension};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The first SQLite without the WAL-reset race of 3.7.0 to 3.51.2, which could lose commits.
 const OLDEST_SQLITE: i32 = 3_051_003;
@@ -45,8 +49,10 @@ pub struct Sqlite {
     turn: Option<i64>,
     newest: Option<MessageId>,
     newest_committed: Option<MessageId>,
-    /// Commits since the last checkpoint of [`Store::tidy`].
-    unsettled: bool,
+    /// Commits since the [`Keeper`] was at work.
+    commits: Arc<AtomicU32>,
+    shifts: u64,
+    shifts_committed: u64,
     closed: bool,
 }
 
@@ -123,7 +129,9 @@ impl Sqlite {
             turn: None,
             newest: None,
             newest_committed: None,
-            unsettled: false,
+            commits: Arc::default(),
+            shifts: 0,
+            shifts_committed: 0,
             closed: false,
         };
         store.reload()?;
@@ -249,7 +257,7 @@ impl Sqlite {
     /// Reads everything that is kept in memory from the file.
     fn reload(&mut self) -> Result<(), StoreError> {
         let Some(connection) = &self.database else { return Ok(()) };
-        let read = || -> rusqlite::Result<(Ledger, Option<MessageId>)> {
+        let read = || -> rusqlite::Result<(Ledger, Option<MessageId>, i64)> {
             let newest = "SELECT key, tail FROM messages ORDER BY key DESC LIMIT 1";
             let purged = "SELECT newest_key, newest_tail FROM store WHERE newest_key IS NOT NULL";
             let id = |sql: &str| {
@@ -257,10 +265,14 @@ impl Sqlite {
                     .query_row(sql, [], |row| Ok(MessageId::from_parts(row.get(0)?, row.get(1)?)))
                     .optional()
             };
-            Ok((Ledger::load(connection)?, id(newest)?.max(id(purged)?)))
+            let shifts = connection.query_row("SELECT shifts FROM store", [], |row| row.get(0))?;
+            Ok((Ledger::load(connection)?, id(newest)?.max(id(purged)?), shifts))
         };
-        (self.ledger, self.newest) = read().map_err(|error| explain(&error, &self.path))?;
+        let shifts;
+        (self.ledger, self.newest, shifts) = read().map_err(|error| explain(&error, &self.path))?;
         self.newest_committed = self.newest;
+        self.shifts = u64::try_from(shifts).unwrap_or(0);
+        self.shifts_committed = self.shifts;
         self.names.clear();
         Ok(())
     }
@@ -273,6 +285,7 @@ impl Sqlite {
         self.names.clear();
         self.ledger.undo();
         self.newest = self.newest_committed;
+        self.shifts = self.shifts_committed;
         let error = match error {
             StoreError::Broken(_) if !caller => self.guard.diagnose().unwrap_or(error),
             error => error,
@@ -403,16 +416,23 @@ impl Store for Sqlite {
         self.read(|connection, _| queries::overdue(connection, now, limit))
     }
 
-    fn by_remote_id(&mut self, backend: &str, remote_id: &str) -> Result<Option<MessageId>, StoreError> {
+    fn named(&mut self, backend: &str, remote_id: &str) -> Result<Option<Named>, StoreError> {
+        self.read(|connection, names| match names.backend(connection, backend)? {
+            Some(number) => carriers::named(connection, number, remote_id),
+            None => Ok(None),
+        })
+    }
+
+    fn arrived(&mut self, id: MessageId, part: u32) -> Result<u32, StoreError> {
+        self.write(|changes| changes.arrived(id.key(), part))
+    }
+
+    fn backend_of(&mut self, id: MessageId) -> Result<Option<Name>, StoreError> {
         self.read(|connection, names| {
-            let Some(backend) = names.backend(connection, backend)? else { return Ok(None) };
-            let mut statement = connection.prepare_cached(
-                "SELECT key, tail FROM messages INDEXED BY messages_by_remote_id \
-                 WHERE backend = ?1 AND remote_id = ?2 ORDER BY key DESC LIMIT 1",
-            )?;
-            statement
-                .query_row((backend, remote_id), |row| Ok(MessageId::from_parts(row.get(0)?, row.get(1)?)))
-                .optional()
+            let mut statement =
+                connection.prepare_cached("SELECT backend FROM messages WHERE key = ?1 AND tail = ?2")?;
+            let number = statement.query_row((id.key(), id.tail()), |row| row.get(0)).optional()?;
+            number.map(|number| names.backend_name(connection, number)).transpose()
         })
     }
 
@@ -458,6 +478,10 @@ impl Store for Sqlite {
         self.write(|changes| changes.change_contact(connection, change))
     }
 
+    fn running(&mut self, id: Option<MessageId>) {
+        self.guard.note(id);
+    }
+
     fn recover(
         &mut self,
         in_hand: &dyn Fn(MessageId) -> bool,
@@ -470,16 +494,25 @@ impl Store for Sqlite {
         let mut claimed = self.read(|connection, _| queries::claimed(connection, &backends))?;
         claimed.retain(|&id| !in_hand(id));
         if !claimed.is_empty() {
-            self.write(|changes| changes.release(&claimed))?;
+            let running = self.guard.running();
+            self.write(|changes| changes.release(&claimed, running))?;
         }
+        self.guard.note(None);
         let mut sending = self.read(queries::sending)?;
         sending.retain(|taken| !in_hand(taken.outgoing.id));
         Ok(sending)
     }
 
-    fn shift(&mut self, by: Duration) -> Result<(), StoreError> {
+    fn shifts(&self) -> u64 {
+        self.shifts
+    }
+
+    fn shift(&mut self, number: u64, by: Duration) -> Result<(), StoreError> {
         let by = i64::try_from(by.as_micros()).unwrap_or(i64::MAX - 1).min(i64::MAX - 1);
-        self.write(|changes| changes.shift(by))
+        let numbered = i64::try_from(number).unwrap_or(i64::MAX);
+        self.write(|changes| changes.shift(numbered, by))?;
+        self.shifts = self.shifts.max(number);
+        Ok(())
     }
 
     fn purge(
@@ -527,6 +560,10 @@ impl Store for Sqlite {
                 _ => Ok(()),
             };
         }
+        // What is acknowledged must be where the next start looks for it.
+        if let Err(error @ StoreError::Damaged(_)) = self.guard.still_there() {
+            return Err(self.undo(Doom { error, caller: false }));
+        }
         let Some(connection) = &self.database else {
             return Err(self.undo(Doom { error: closed(), caller: true }));
         };
@@ -540,7 +577,8 @@ impl Store for Sqlite {
         self.in_transaction = false;
         self.ledger.committed();
         self.newest_committed = self.newest;
-        self.unsettled = true;
+        self.commits.fetch_add(1, Ordering::Relaxed);
+        self.shifts_committed = self.shifts;
         // Only a reserve that is back tells that a full disk has room again; damage never heals.
         if !matches!(self.trouble, Some(StoreError::Full(_) | StoreError::Damaged(_))) {
             self.trouble = None;
@@ -576,17 +614,12 @@ impl Store for Sqlite {
         self.trouble.is_none()
     }
 
-    fn tidy(&mut self) -> Result<(), StoreError> {
-        if self.in_transaction || !self.unsettled {
-            return Ok(());
-        }
-        let Some(connection) = &self.database else { return Ok(()) };
-        // Passive: it stops where a reader still reads, instead of waiting for it.
-        connection
-            .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
-            .map_err(|error| explain(&error, &self.path))?;
-        self.unsettled = false;
-        Ok(())
+    fn keeper(&self) -> Option<Box<dyn Keeper>> {
+        Some(Box::new(keeper::SqliteKeeper::new(self.path.clone(), Arc::clone(&self.commits))))
+    }
+
+    fn untidy(&self) -> u32 {
+        self.commits.load(Ordering::Relaxed)
     }
 
     fn still_there(&mut self) -> Result<(), StoreError> {

@@ -48,7 +48,7 @@ mod tests {
     fn shares(lengths: &[usize], last: Option<usize>, limit: usize) -> (Vec<usize>, Option<usize>) {
         let queues: Vec<usize> = (0..lengths.len()).collect();
         let mut left: BTreeMap<usize, usize> = lengths.iter().copied().enumerate().collect();
-        let pull = |queue, count| {
+        let pull = |queue: usize, count: usize| {
             let left = left.get_mut(&queue).ok_or(())?;
             let given = count.min(*left);
             *left -= given;

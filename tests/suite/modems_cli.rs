@@ -9,21 +9,23 @@
 //! | `modem TTY` | puts a modem behind a port: `COMMAND = LINE; LINE`; what is not listed is refused; `OK` is added |
 //! | `mute TTY` | puts something behind a port that never says anything |
 //! | `TTY is held by PROGRAM` | a process of that name has it open |
-//! | `write FILE` | writes a file into the folder in which the program runs |
+//! | `write FILE` | writes a file into the folder in which the program runs; `"/dev/` means that of the machine |
 //! | `$ rapidsms ...`, `$ heard TTY`, `$ show FILE` | runs it; lists the commands that a modem heard; prints a file |
 //!
 //! After a wanted change run the tests with `BLESS=1` and read the difference.
 
 use super::daemon::{Daemon, ECHO, program};
 use super::devices::tree::Tree;
+use rapidsms::simulator::personality::PERSONALITIES;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
@@ -132,7 +134,8 @@ impl Stage {
             ["machine"] => self.tree.plug(&given.join("\n")),
             ["write", name] => {
                 let file = self.folder.path().join(name);
-                fs::write(&file, given.join("\n") + "\n").unwrap();
+                let dev = format!("\"{}/dev/", self.tree.root().display());
+                fs::write(&file, given.join("\n").replace("\"/dev/", &dev) + "\n").unwrap();
                 fs::set_permissions(file, fs::Permissions::from_mode(0o640)).unwrap();
             }
             [kind @ ("modem" | "mute"), tty] => {
@@ -176,7 +179,10 @@ impl Stage {
                 });
                 let mut command = program(self.folder.path());
                 let ran = command.args(arguments).env("RAPIDSMS_MACHINE_ROOT", &root).output().unwrap();
-                let clean = |octets: &[u8]| String::from_utf8_lossy(octets).replace(&root, "");
+                let folder = self.folder.path().display().to_string();
+                let clean = |octets: &[u8]| {
+                    String::from_utf8_lossy(octets).replace(&root, "").replace(&folder, "FOLDER")
+                };
                 for line in clean(&ran.stdout).lines() {
                     seen.push_str(if line.is_empty() { "(empty)" } else { line });
                     seen.push('\n');
@@ -218,7 +224,7 @@ macro_rules! conversations {
     };
 }
 
-conversations!(held, named, nothing, sticks, twins, write);
+conversations!(held, named, nothing, shared, sticks, twins, write);
 
 /// The router that runs says which backend has the modem.
 #[test]
@@ -236,4 +242,44 @@ fn a_running_router_is_asked() {
     assert_eq!(found[0]["used_by"]["backend"], "Zain");
     assert_ne!(found[0]["used_by"]["state"], "not running");
     daemon.stop();
+}
+
+/// Modems of every maker that the simulator knows, each with its own manners, all at once. The process that plays them holds their ports, and is
+/// not in the way.
+#[test]
+fn simulated_modems_are_understood() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut simulator = program(folder.path());
+    simulator.args(["simulate", "modem"]);
+    for kind in PERSONALITIES {
+        simulator.arg("--link").arg(folder.path().join(kind.name)).args(["--personality", kind.name]);
+    }
+    let mut simulator = simulator.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let ready = BufReader::new(simulator.stdout.take().unwrap()).lines().take(PERSONALITIES.len());
+    assert_eq!(ready.filter(|line| line.as_ref().unwrap().contains("ready on")).count(), PERSONALITIES.len());
+
+    let mut modems = program(folder.path());
+    let ports = PERSONALITIES.iter().map(|kind| folder.path().join(kind.name));
+    let ran = modems.args(["modems", "--json"]).args(ports).output().unwrap();
+    simulator.kill().unwrap();
+    simulator.wait().unwrap();
+    assert_eq!(ran.status.code(), Some(0), "{}", String::from_utf8_lossy(&ran.stderr));
+    let found: serde_json::Value = serde_json::from_slice(&ran.stdout).unwrap();
+    let found = found.as_array().unwrap();
+    assert_eq!(found.len(), PERSONALITIES.len());
+    for (kind, one) in PERSONALITIES.iter().zip(found) {
+        let modem = &one["modem"];
+        for fact in
+            ["make", "model", "version", "imei", "imsi", "iccid", "number", "operator", "service_center"]
+        {
+            assert!(modem[fact].is_string(), "{}: no {fact}: {one}", kind.name);
+        }
+        assert_eq!(modem["sim"], "ready", "{}", kind.name);
+        assert_eq!(modem["registered"], true, "{}", kind.name);
+        assert!(
+            modem["dbm"].is_i64() && modem["storages"][0]["total"].as_u64() > Some(0),
+            "{}: {one}",
+            kind.name
+        );
+    }
 }

@@ -4,6 +4,7 @@
 //! - `joining`: messages that come in pieces;
 //! - `later`: apps that answer later;
 //! - `sending`: windows, retries, doubt, reports, validity, appointments;
+//! - `reports`: what carriers tell about messages in several parts, and who may tell;
 //! - `restart`: a router that ends in the middle and the one that follows it;
 //! - `failing`: a store that fails at every single call, and heals;
 //! - `model`: random histories against a ledger outside the router.
@@ -23,6 +24,7 @@ mod joining;
 mod later;
 mod model;
 mod parked;
+mod reports;
 mod restart;
 mod sending;
 mod stage;

@@ -14,6 +14,7 @@ const WHOLE: &[(&str, &str)] = &[
     ("SELECT * FROM messages ORDER BY key DESC LIMIT 100", "the probe at a start, rows from the end"),
     ("SELECT newest_key, newest_tail FROM store", "a table of one row"),
     ("SELECT clean FROM store", "a table of one row"),
+    ("SELECT shifts FROM store", "a table of one row"),
     ("UPDATE store SET", "a table of one row"),
     ("SELECT count(*) FROM sqlite_schema", "the schema"),
     ("UPDATE messages SET due = min(due", "after a step of the wall clock everything that waits moves"),
@@ -37,8 +38,11 @@ fn statements(source: &str) -> Vec<String> {
         .captures_iter(source)
         .map(|found| {
             let text = continued.replace_all(&found[1], "");
-            let text =
-                spaces.replace_all(&text, " ").replace("{TAKEN}", &columns).replace("{SET}", &set).replace("{order}", "m.key");
+            let text = spaces
+                .replace_all(&text, " ")
+                .replace("{TAKEN}", &columns)
+                .replace("{SET}", &set)
+                .replace("{order}", "m.key");
             // The pieces that a page is put together from.
             let text = text.replace("status IN ({})", "status IN (1, 2)");
             match text.strip_prefix("SELECT key FROM messages {source}") {

@@ -383,7 +383,8 @@ fn the_log_stays_small() {
         }
         stage.store.commit().unwrap();
     }
-    stage.store.tidy().unwrap();
+    stage.store.keeper().unwrap().tidy().unwrap();
+    assert_eq!(stage.store.untidy(), 0);
     stage.accept(&connection("a"), "y");
     stage.store.commit().unwrap();
     let length = fs::metadata(log).unwrap().len();

@@ -154,7 +154,9 @@ fn closed(path: &Path, error: &io::Error) -> Closed {
     let why = Machine::here().why_not(path, error);
     let gone = error.raw_os_error().map(Errno::from_raw_os_error);
     match (error.kind(), gone) {
-        (io::ErrorKind::NotFound, _) | (_, Some(Errno::NXIO | Errno::NODEV | Errno::IO)) => Closed::Missing(why),
+        (io::ErrorKind::NotFound, _) | (_, Some(Errno::NXIO | Errno::NODEV | Errno::IO)) => {
+            Closed::Missing(why)
+        }
         _ => Closed::Locked(why),
     }
 }

@@ -21,7 +21,8 @@ pub struct PinMemory {
 impl PinMemory {
     /// Where the PIN of this backend is remembered. Nothing is opened yet.
     pub fn of(settings: &BackendSettings, pin: &Secret) -> PinMemory {
-        let state = std::env::var_os("STATE_DIRECTORY").and_then(|folders| std::env::split_paths(&folders).next());
+        let state =
+            std::env::var_os("STATE_DIRECTORY").and_then(|folders| std::env::split_paths(&folders).next());
         let folder = state.unwrap_or_else(|| settings.options.header().folder().to_path_buf());
         let safe = |letter: char| if letter.is_ascii_alphanumeric() || letter == '-' { letter } else { '_' };
         let name: String = settings.name.chars().map(safe).take(64).collect();
@@ -37,7 +38,8 @@ impl PinMemory {
 
     /// Remembers it, durably, before it is given.
     pub fn remember(&self) -> io::Result<()> {
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&self.file)?;
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&self.file)?;
         writeln!(file, "{}", self.digest)?;
         file.sync_all()?;
         match self.file.parent() {

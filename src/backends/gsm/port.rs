@@ -18,7 +18,8 @@ const HANG_UP_TIME: Duration = Duration::from_millis(500);
 /// Runs a modem until the stop, or until it is lost.
 pub fn run(line: &Line, rules: Rules, port: &Port, pins: Option<&PinMemory>) -> Result<(), BackendError> {
     let mut poll = Poll::new().map_err(|error| broken("a poll cannot be made", &error))?;
-    let waker = Waker::new(poll.registry(), MAIL).map_err(|error| broken("a waker cannot be made", &error))?;
+    let waker =
+        Waker::new(poll.registry(), MAIL).map_err(|error| broken("a waker cannot be made", &error))?;
     line.on_mail(move || {
         // It fails only when there is no poll any more, and then nobody waits.
         let _ = waker.wake();

@@ -22,7 +22,9 @@ pub const KEYS: &[Key] = &[
         .such_as("/dev/ttyUSB0")
         .also(&["device", "tty", "modem", "serial_port"]),
     Key::new("usb", Kind::Text, "instead of PORT: where the modem is plugged in").unique().such_as("1-1.2"),
-    Key::new("usb_serial", Kind::Text, "instead of PORT: the modem's USB serial number").unique().such_as("867962041234567"),
+    Key::new("usb_serial", Kind::Text, "instead of PORT: the modem's USB serial number")
+        .unique()
+        .such_as("867962041234567"),
     Key::new("baudrate", Kind::Integer { min: 300, max: 4_000_000 }, "speed of the line")
         .or("115200")
         .also(&["speed", "baud", "bps"]),
@@ -33,8 +35,12 @@ pub const KEYS: &[Key] = &[
     Key::new("xonxoff", Kind::Boolean, "software flow control").or("false"),
     Key::ignored("dsrdtr", "the modem is told to hang up by DTR, and asked nothing by it"),
     Key::new("timeout", TIMEOUT, "how long the modem may take to answer").or("10 s"),
-    Key::new("send_timeout", Kind::Duration { min: Duration::from_secs(30), max: HOUR }, "how long the network may take over one part of a message")
-        .or("180 s"),
+    Key::new(
+        "send_timeout",
+        Kind::Duration { min: Duration::from_secs(30), max: HOUR },
+        "how long the network may take over one part of a message",
+    )
+    .or("180 s"),
     Key::ignored("writetimeout", "what cannot be written is noticed by the answer that does not come"),
     Key::ignored("intercharTimeout", "answers are read line by line"),
     Key::new("pin", Kind::Secret, "the SIM's PIN; a wrong one is given once, never again"),
@@ -42,21 +48,47 @@ pub const KEYS: &[Key] = &[
         .such_as("+15550100000")
         .also(&["smsc", "service_centre"]),
     Key::new("max_csm", Kind::Integer { min: 1, max: 255 }, "the most parts of one message").or("10"),
-    Key::new("imei", Kind::Text, "the modem's number: the modem that must be at the port, or, without PORT, that is looked for").unique().such_as("490154203237518"),
-    Key::new("imsi", Kind::Text, "the subscriber's number on the SIM, in the same way").unique().such_as("639020000000001"),
-    Key::new("iccid", Kind::Text, "the number printed on the SIM, in the same way").unique().such_as("89254020000000000012"),
-    Key::new("init", Kind::TextList, "commands for the modem after those of the program").such_as("AT^CURC=0").also(&["init_string"]),
-    Key::new("cnmi", Kind::Text, "how new messages are announced, when the program's own choice is wrong").such_as("2,1,0,2,0"),
-    Key::new("storages", Kind::TextList, "storages for new messages, best first; the program asks the modem").such_as("SM"),
-    Key::new("sweep", Kind::Duration { min: SECOND, max: Duration::from_secs(24 * 3600) }, "how often all storages are looked through").or("5 min"),
-    Key::new("reports", Kind::Boolean, "ask the network whether each message arrived").or("false").also(&["delivery_reports"]),
+    Key::new(
+        "imei",
+        Kind::Text,
+        "the modem's number: the modem that must be at the port, or, without PORT, that is looked for",
+    )
+    .unique()
+    .such_as("490154203237518"),
+    Key::new("imsi", Kind::Text, "the subscriber's number on the SIM, in the same way")
+        .unique()
+        .such_as("639020000000001"),
+    Key::new("iccid", Kind::Text, "the number printed on the SIM, in the same way")
+        .unique()
+        .such_as("89254020000000000012"),
+    Key::new("init", Kind::TextList, "commands for the modem after those of the program")
+        .such_as("AT^CURC=0")
+        .also(&["init_string"]),
+    Key::new("cnmi", Kind::Text, "how new messages are announced, when the program's own choice is wrong")
+        .such_as("2,1,0,2,0"),
+    Key::new("storages", Kind::TextList, "storages for new messages, best first; the program asks the modem")
+        .such_as("SM"),
+    Key::new(
+        "sweep",
+        Kind::Duration { min: SECOND, max: Duration::from_secs(24 * 3600) },
+        "how often all storages are looked through",
+    )
+    .or("5 min"),
+    Key::new("reports", Kind::Boolean, "ask the network whether each message arrived")
+        .or("false")
+        .also(&["delivery_reports"]),
     Key::new("flash", Kind::Boolean, "send messages that are shown at once and not stored").or("false"),
     Key::new("hang_up", Kind::Boolean, "hang up when somebody calls").or("false").also(&["hangup"]),
     Key::new("call_text", Kind::Text, "a call becomes a message with this text").such_as("missed call"),
     Key::new("balance_code", Kind::Text, "the code that asks the network for the balance").such_as("*144#"),
-    Key::new("balance_pattern", Kind::Text, "what of the answer is the balance: a pattern, with one group").such_as("balance is ([0-9.]+)"),
-    Key::new("balance_every", Kind::Duration { min: Duration::from_secs(300), max: Duration::from_secs(7 * 24 * 3600) }, "how often it is asked for")
-        .or("24 h"),
+    Key::new("balance_pattern", Kind::Text, "what of the answer is the balance: a pattern, with one group")
+        .such_as("balance is ([0-9.]+)"),
+    Key::new(
+        "balance_every",
+        Kind::Duration { min: Duration::from_secs(300), max: Duration::from_secs(7 * 24 * 3600) },
+        "how often it is asked for",
+    )
+    .or("24 h"),
 ];
 
 /// What the driver goes by.
@@ -164,7 +196,8 @@ impl Rules {
     /// Those of the settings.
     pub fn of(settings: &BackendSettings) -> Result<Rules, BackendError> {
         let options = &settings.options;
-        let text = |key: &str| options.text(key).map(str::trim).filter(|text| !text.is_empty()).map(str::to_string);
+        let text =
+            |key: &str| options.text(key).map(str::trim).filter(|text| !text.is_empty()).map(str::to_string);
         let list = |key: &str| options.list(key).unwrap_or_default().to_vec();
         let usual = Rules::new(settings.name.as_str().into());
         let most_parts = options.count("max_csm").and_then(|most| u8::try_from(most).ok());
@@ -176,14 +209,21 @@ impl Rules {
             iccid: text("iccid"),
             init: list("init").into_iter().filter(|command| !command.trim().is_empty()).take(64).collect(),
             routing: text("cnmi").map(|routing| routing.trim_start_matches("AT+CNMI=").to_string()),
-            storages: list("storages").into_iter().map(|name| name.trim().to_ascii_uppercase()).take(8).collect(),
+            storages: list("storages")
+                .into_iter()
+                .map(|name| name.trim().to_ascii_uppercase())
+                .take(8)
+                .collect(),
             sweep: options.duration("sweep").unwrap_or(usual.sweep),
             answer_time: options.duration("timeout").unwrap_or(usual.answer_time).max(SECOND),
             send_time: options.duration("send_timeout").unwrap_or(usual.send_time),
             validity: settings.validity,
             report: options.boolean("reports").unwrap_or(usual.report),
             flash: options.boolean("flash").unwrap_or(usual.flash),
-            splitting: Splitting { most_parts: most_parts.unwrap_or(usual.splitting.most_parts), ..usual.splitting },
+            splitting: Splitting {
+                most_parts: most_parts.unwrap_or(usual.splitting.most_parts),
+                ..usual.splitting
+            },
             hang_up: options.boolean("hang_up").unwrap_or(usual.hang_up),
             call_text: text("call_text"),
             balance: balance(settings)?,
@@ -233,7 +273,11 @@ fn identity(settings: &BackendSettings) -> Result<Identity, BackendError> {
         let value = settings.options.text(key).map(str::trim).filter(|value| !value.is_empty())?;
         Some(make(value.to_string()))
     });
-    given.ok_or_else(|| BackendError::Refused("the settings do not say which modem: PORT = \"/dev/ttyUSB0\", usb, imei ...".into()))
+    given.ok_or_else(|| {
+        BackendError::Refused(
+            "the settings do not say which modem: PORT = \"/dev/ttyUSB0\", usb, imei ...".into(),
+        )
+    })
 }
 
 fn pin(settings: &BackendSettings) -> Result<Option<Secret>, BackendError> {
@@ -257,13 +301,17 @@ fn balance(settings: &BackendSettings) -> Result<Option<Balance>, BackendError> 
     let options = &settings.options;
     let Some(code) = options.text("balance_code") else { return Ok(None) };
     if code.is_empty() || !code.bytes().all(|letter| letter.is_ascii_digit() || b"*#+".contains(&letter)) {
-        return Err(BackendError::Refused(format!("balance_code in the settings: {code:?} cannot be dialled; write a code such as \"*144#\"")));
+        return Err(BackendError::Refused(format!(
+            "balance_code in the settings: {code:?} cannot be dialled; write a code such as \"*144#\""
+        )));
     }
     let pattern = match options.text("balance_pattern") {
         None => None,
         Some(pattern) => match Regex::new(pattern) {
             Ok(pattern) => Some(pattern),
-            Err(error) => return Err(BackendError::Refused(format!("balance_pattern in the settings: {error}"))),
+            Err(error) => {
+                return Err(BackendError::Refused(format!("balance_pattern in the settings: {error}")));
+            }
         },
     };
     let every = options.duration("balance_every").unwrap_or(Duration::from_secs(24 * 3600));

@@ -86,7 +86,11 @@ fn look(line: &Line, settings: &Port, poll: &mut Poll) -> Result<Found, Closed> 
             }
         }
     }
-    let found = if heard.is_empty() { "nothing that could be it is plugged in".to_string() } else { heard.join("; ") };
+    let found = if heard.is_empty() {
+        "nothing that could be it is plugged in".to_string()
+    } else {
+        heard.join("; ")
+    };
     Err(Closed::Missing(format!("there is no modem with {}: {found}", settings.identity)))
 }
 
@@ -120,8 +124,11 @@ fn ask(line: &Line, device: &mut Device, identity: &Identity, poll: &mut Poll) -
             }
         }
         if dialogue.is_ready() {
-            let Some(question) = questions.next() else { return Err("it does not say who it is; is its SIM locked?".into()) };
-            let sent = dialogue.send(Command::new(question).within(Duration::from_secs(3)).expects("+ICCID"), now);
+            let Some(question) = questions.next() else {
+                return Err("it does not say who it is; is its SIM locked?".into());
+            };
+            let sent =
+                dialogue.send(Command::new(question).within(Duration::from_secs(3)).expects("+ICCID"), now);
             device.put(&sent.map_err(|_| "it is busy".to_string())?);
         }
         device.write().map_err(|error| error.to_string())?;
@@ -159,8 +166,10 @@ struct Changes {
 
 impl Changes {
     fn watch(identity: &Identity, poll: &Poll) -> Result<Changes, BackendError> {
-        let broken = |error: io::Error| BackendError::Lost(format!("what is plugged in cannot be watched: {error}"));
-        let watch = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).map_err(|errno| broken(errno.into()))?;
+        let broken =
+            |error: io::Error| BackendError::Lost(format!("what is plugged in cannot be watched: {error}"));
+        let watch = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)
+            .map_err(|errno| broken(errno.into()))?;
         let mut folders = vec![PathBuf::from("/dev")];
         if let Identity::Port(path) = identity {
             folders.extend(existing_folder(path));
@@ -172,7 +181,9 @@ impl Changes {
             }
         }
         let file = File::from(watch);
-        poll.registry().register(&mut SourceFd(&file.as_raw_fd()), CHANGES, Interest::READABLE).map_err(broken)?;
+        poll.registry()
+            .register(&mut SourceFd(&file.as_raw_fd()), CHANGES, Interest::READABLE)
+            .map_err(broken)?;
         Ok(Changes { file })
     }
 

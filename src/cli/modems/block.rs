@@ -79,6 +79,8 @@ fn block(one: &Found, name: &str, engine: Option<&EngineSpec>) -> Option<String>
     let has = |key: &str| {
         engine.is_some_and(|engine| engine.keys.iter().any(|known| known.name.eq_ignore_ascii_case(key)))
     };
+    // An engine that finds modems by their place finds them by their numbers too.
+    let finds = has("USB");
     let mut lines = Vec::new();
     let about = [facts.make.as_deref(), facts.model.as_deref(), facts.operator.as_deref()];
     let about: Vec<&str> = about.into_iter().flatten().collect();
@@ -91,8 +93,8 @@ fn block(one: &Found, name: &str, engine: Option<&EngineSpec>) -> Option<String>
     let by_id = best.stable_name().filter(|_| one.device.serial.is_some() && !one.twin);
     match (by_id, &facts.imei, &one.device.usb) {
         (Some(path), _, _) => lines.push(setting("PORT", &path.display().to_string())),
-        (None, Some(imei), _) if has("IMEI") => lines.push(setting("IMEI", imei)),
-        (None, _, Some(place)) if has("USB") => lines.push(setting("USB", place)),
+        (None, Some(imei), _) if finds && has("IMEI") => lines.push(setting("IMEI", imei)),
+        (None, _, Some(place)) if finds && has("USB") => lines.push(setting("USB", place)),
         _ => {
             let stays =
                 best.names.iter().find(|name| Some(name.as_path()) != best.stable_name() || !one.twin);
@@ -103,11 +105,9 @@ fn block(one: &Found, name: &str, engine: Option<&EngineSpec>) -> Option<String>
         }
     }
     match facts.sim.as_deref() {
-        Some(READY) => {
-            if facts.service_center.is_none() && has("service_center") {
-                lines.push("# The SIM has no service center: ask the operator for its number.".into());
-                lines.push("# service_center = \"+...\"".into());
-            }
+        Some(READY) if facts.service_center.is_none() && has("service_center") => {
+            lines.push("# The SIM has no service center: ask the operator for its number.".into());
+            lines.push("# service_center = \"+...\"".into());
         }
         Some(sim) if sim.contains("PIN") && has("PIN") => {
             lines.push("# The SIM wants its PIN. It is tried once; a wrong one is never tried again.".into());

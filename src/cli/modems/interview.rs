@@ -14,6 +14,11 @@ const GREETING_TIME: Duration = Duration::from_secs(7);
 const INTERVIEW_TIME: Duration = Duration::from_secs(40);
 /// One answer; modems that look for a network are slow with it.
 const ANSWER_TIME: Duration = Duration::from_secs(6);
+/// A SIM that is busy, as each is after a start, is asked again after this time, so many times.
+const BUSY_TIME: Duration = Duration::from_millis(500);
+const BUSY_TRIES: u32 = 30;
+/// Some modems never end certain answers; so long it is awaited.
+const OK_TIME: Duration = Duration::from_secs(1);
 /// So many unasked lines are kept.
 const MOST_UNASKED: usize = 16;
 
@@ -96,6 +101,9 @@ pub(super) struct Interview {
     /// Errors without a code were set; they are set again at the end.
     errors_off: bool,
     unasked: usize,
+    /// Nothing is asked before.
+    pause: Option<Duration>,
+    busy: u32,
     ends: Duration,
     over: bool,
 }
@@ -172,6 +180,8 @@ impl Interview {
             asked: None,
             errors_off: false,
             unasked: 0,
+            pause: None,
+            busy: 0,
             ends: now + GREETING_TIME,
             over: false,
         };
@@ -191,7 +201,8 @@ impl Interview {
         if now >= self.ends {
             self.over = true;
         }
-        let mut octets = Vec::new();
+        self.pause = self.pause.filter(|until| *until > now);
+        let mut octets = self.go_on(now);
         while !self.over && self.dialogue.deadline().is_some_and(|deadline| deadline <= now) {
             let happened = self.dialogue.tick(now);
             octets.extend(self.take(happened, now));
@@ -201,7 +212,8 @@ impl Interview {
 
     /// When [`Interview::tick`] must be called.
     pub(super) fn deadline(&self) -> Duration {
-        self.dialogue.deadline().map_or(self.ends, |deadline| deadline.min(self.ends))
+        let deadlines = [self.dialogue.deadline(), self.pause];
+        deadlines.into_iter().flatten().fold(self.ends, Duration::min)
     }
 
     /// What came of it, once it is over.
@@ -225,22 +237,30 @@ impl Interview {
                         self.ends = now + INTERVIEW_TIME;
                     }
                 }
-                Happening::Answer(answer) => self.answered(&answer),
+                Happening::Answer(answer) => self.answered(&answer, now),
                 Happening::Mute => self.over = true,
                 Happening::Urc(urc) => self.unasked(&urc),
                 Happening::Late(_) | Happening::Garbage(_) => {}
             }
         }
-        while !self.over && self.dialogue.is_ready() {
-            match self.next() {
-                Some(command) => match self.dialogue.send(command, now) {
-                    Ok(more) => octets.extend(more),
-                    Err(_busy) => break,
-                },
-                None => self.over = true,
+        octets.extend(self.go_on(now));
+        octets
+    }
+
+    /// Asks the next question, if it is time for it.
+    fn go_on(&mut self, now: Duration) -> Vec<u8> {
+        if self.over || self.pause.is_some() || !self.dialogue.is_ready() {
+            return Vec::new();
+        }
+        match self.next().map(|command| self.dialogue.send(command, now)) {
+            Some(Ok(octets)) => octets,
+            // It has just said that it is ready.
+            Some(Err(_busy)) => Vec::new(),
+            None => {
+                self.over = true;
+                Vec::new()
             }
         }
-        octets
     }
 
     fn next(&mut self) -> Option<Command> {
@@ -256,12 +276,19 @@ impl Interview {
         // Some answer under another name than they were asked by.
         Some(match topic {
             Topic::Iccid => command.expects("+ICCID").expects("ICCID").expects("+CCID"),
+            Topic::Sim | Topic::Storages => command.ok_may_lack(OK_TIME),
             _ => command,
         })
     }
 
-    fn answered(&mut self, answer: &Answer) {
+    fn answered(&mut self, answer: &Answer, now: Duration) {
         let Some((topic, turn)) = self.asked.take() else { return };
+        let busy = matches!(&answer.outcome, Outcome::Error(error) if error.is_busy());
+        if busy && topic == Topic::Sim && self.busy < BUSY_TRIES {
+            self.busy += 1;
+            (self.asked, self.pause) = (Some((topic, turn)), Some(now + BUSY_TIME));
+            return;
+        }
         let enough = self.learn(topic, answer);
         if !enough && turn + 1 < topic.commands().len() {
             self.asked = Some((topic, turn + 1));

@@ -45,6 +45,11 @@ pub(super) fn run(place: &Place, wanted: &Modems) -> Ended {
     block::propose(&mut found, engine.as_ref(), &taken, wanted.write.as_deref());
 
     let mut out = Out::new();
+    if wanted.udev {
+        report::udev_rules(&mut out, &found)?;
+        out.end()?;
+        return Ok(Exit::Ok);
+    }
     if wanted.output.json {
         out.json(&found)?;
     } else {
@@ -165,13 +170,48 @@ fn find_users_by_answers(settings: &Settings, found: &mut [Found]) {
     }
 }
 
+/// Backends that share a modem without having anything in common in the settings: two ports of one stick, or a port and the place of its
+/// stick. As far as the modems are plugged in.
+pub(super) fn shared(machine: &Machine, settings: &Settings) -> Vec<Shared> {
+    let mut seen: Vec<(String, String)> = Vec::new();
+    let mut shared = Vec::new();
+    for backend in settings.backends.iter().filter(|backend| backend.engine == "gsm") {
+        let sure = identities(backend).into_iter().find(|identity| !identity.must_be_asked());
+        let Some(device) = sure.and_then(|identity| <[Device; 1]>::try_from(machine.find(&identity)).ok())
+        else {
+            continue;
+        };
+        let [device] = device;
+        let Some(place) = device.usb.clone().filter(|_| device.kind == Kind::Modem) else { continue };
+        match seen.iter().find(|(other, _)| *other == place) {
+            Some((_, first)) => shared.push(Shared {
+                first: first.clone(),
+                second: backend.name.clone(),
+                modem: format!("{} at USB {place}", device.title()),
+            }),
+            None => seen.push((place, backend.name.clone())),
+        }
+    }
+    shared
+}
+
+/// Two backends on one modem.
+pub(super) struct Shared {
+    /// The one that stands first in the settings.
+    pub first: String,
+    /// The other.
+    pub second: String,
+    /// The modem, for people.
+    pub modem: String,
+}
+
 /// How a backend's settings name its modem.
 fn identities(backend: &BackendSettings) -> Vec<Identity> {
     type Make = fn(&str) -> Identity;
     const KEYS: [(&str, Make); 6] = [
         ("PORT", |text| Identity::Port(text.into())),
         ("USB", |text| Identity::Usb(text.into())),
-        ("SERIAL", |text| Identity::Serial(text.into())),
+        ("USB_SERIAL", |text| Identity::Serial(text.into())),
         ("IMEI", |text| Identity::Imei(text.into())),
         ("IMSI", |text| Identity::Imsi(text.into())),
         ("ICCID", |text| Identity::Iccid(text.into())),

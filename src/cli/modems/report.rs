@@ -168,6 +168,40 @@ pub(super) fn cards(out: &mut Out, found: &[Found], wanted: &Modems) -> Result<(
     Ok(())
 }
 
+/// Rules for udev about the modems that backends use: ModemManager leaves them alone, and their ports have the backends' names.
+pub(super) fn udev_rules(out: &mut Out, found: &[Found]) -> Result<(), Failure> {
+    let mut any = false;
+    for one in found {
+        let (Some(used), Some(ignore)) = (&one.used, one.device.ignore_rule()) else { continue };
+        let name: String = used
+            .backend
+            .chars()
+            .filter(|letter| letter.is_ascii_alphanumeric() || "-_".contains(*letter))
+            .collect();
+        any = true;
+        out.line(shown(&format!("# {}: {}", used.backend, one.device.title())))?;
+        out.line(ignore)?;
+        let port = one.best_port().or((!one.device.ports.is_empty()).then_some(0));
+        let interface = port.and_then(|index| one.device.ports.get(index)?.interface);
+        if let (Some(place), Some(interface), false) = (&one.device.usb, interface, name.is_empty()) {
+            out.line(format_args!(
+                "ACTION!=\"remove\", SUBSYSTEM==\"tty\", SUBSYSTEMS==\"usb\", KERNELS==\"{place}\", \
+                 ENV{{ID_USB_INTERFACE_NUM}}==\"{interface:02x}\", SYMLINK+=\"modems/{name}\""
+            ))?;
+        }
+    }
+    if any {
+        say(
+            "save this as /etc/udev/rules.d/78-rapidsms-own.rules, then: udevadm control --reload && udevadm trigger",
+        );
+    } else {
+        say(
+            "none of the modems that are plugged in stands in the settings: `rapidsms modems --write NAME` puts one there",
+        );
+    }
+    Ok(())
+}
+
 /// What is worth saying besides, to standard error.
 pub(super) fn remarks(found: &[Found], wanted: &Modems) {
     for (one, advice) in found.iter().flat_map(|one| one.advice.iter().map(move |advice| (one, advice))) {

@@ -312,21 +312,13 @@ impl Memory {
         }
     }
 
-    pub(super) fn forget_remote(&mut self, remote: Option<&str>, place: Place) {
-        let Some(remote) = remote else { return };
-        if let Some(known) = self.remote.get_mut(remote) {
-            known.retain(|&other| other != place);
-            if known.is_empty() {
-                self.remote.remove(remote);
-            }
-        }
-    }
-
     pub(super) fn remove(&mut self, place: Place) {
         let Some(message) = self.change(place) else { return };
         let (number, direction, state) = (message.address, message.direction(), message.state);
-        let remote = message.rare.as_mut().and_then(|rare| rare.remote_id.take());
-        self.forget_remote(remote.as_deref(), place);
+        if message.rare.as_ref().is_some_and(|rare| rare.remote_id.is_some()) {
+            let id = message.id();
+            self.carriers.forget(id);
+        }
         self.count(number, direction, Some(state), None);
         self.slab.free(place);
         let address = &mut self.addresses[number as usize];

@@ -1,7 +1,7 @@
 //! How messages lie in memory: in one slab, found by their keys, each with its place in the queues.
 
 use super::reader::Counts;
-use crate::message::{Connection, Direction, MessageId, Name, Origin, Outgoing, State};
+use crate::message::{Connection, Direction, MessageId, Name, Origin, Outgoing, State, Wishes};
 use crate::store::{Detail, Entry, Row, Taken, priority_of};
 use crate::time::Timestamp;
 use std::cmp::Reverse;
@@ -59,6 +59,7 @@ pub(super) struct Message {
     pub(super) redelivered: bool,
     pub(super) tried: bool,
     pub(super) partial: bool,
+    pub(super) wishes: Wishes,
     pub(super) live: bool,
     /// The first entries; most messages have no more. Later ones are in [`Rare::history`].
     pub(super) history: [Option<Step>; 3],
@@ -261,6 +262,7 @@ impl Message {
             redelivered: false,
             tried: false,
             partial: false,
+            wishes: Wishes::default(),
             live: true,
             history: [None, None, None],
         }
@@ -305,7 +307,7 @@ impl Message {
                 attempt: self.attempts,
                 expires_at: self.expires_at,
                 origin: self.origin,
-                wishes: crate::message::Wishes::default(),
+                wishes: self.wishes,
             },
             uncertain: self.uncertain,
         }

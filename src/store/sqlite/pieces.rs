@@ -47,7 +47,8 @@ impl Changes<'_> {
         let mut statement =
             self.connection.prepare_cached("DELETE FROM sets WHERE id = ?1 RETURNING backend")?;
         let Some(backend) = statement.query_row([set], |row| row.get(0)).optional()? else { return Ok(()) };
-        let gone = self.connection.prepare_cached("DELETE FROM pieces WHERE piece_set = ?1")?.execute([set])?;
+        let gone =
+            self.connection.prepare_cached("DELETE FROM pieces WHERE piece_set = ?1")?.execute([set])?;
         self.ledger.count(backend, PIECES, -i64::try_from(gone).unwrap_or(0));
         Ok(())
     }
@@ -78,7 +79,9 @@ pub(super) fn stalest(
 ) -> Result<Option<PieceSet>> {
     let (sql, number) = match backend {
         None => (
-            format!("SELECT {SET} FROM sets INDEXED BY sets_by_age WHERE newest_at >= ?1 ORDER BY newest_at, id LIMIT 1"),
+            format!(
+                "SELECT {SET} FROM sets INDEXED BY sets_by_age WHERE newest_at >= ?1 ORDER BY newest_at, id LIMIT 1"
+            ),
             i64::MIN,
         ),
         Some(backend) => match names.backend(connection, backend)? {

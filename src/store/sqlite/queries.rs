@@ -3,7 +3,7 @@
 
 use super::changes::LATEST;
 use super::names::Names;
-use super::schema::{BEFORE, NEVER, PARTIAL, TURNS};
+use super::schema::{BEFORE, NEVER, PARTIAL, TURNS, wishes_of};
 use crate::message::{Contact, MessageId, Origin, Outgoing};
 use crate::store::turns::in_turns;
 use crate::store::{Taken, Tried, Unfinished};
@@ -96,7 +96,7 @@ pub(super) fn claimable_again(
 }
 
 /// The columns that [`taken`] reads.
-const TAKEN: &str = "key, tail, connection, text, about_key, about_tail, attempts, expires_at, origin, uncertain, status, entries";
+const TAKEN: &str = "key, tail, connection, text, about_key, about_tail, attempts, expires_at, origin, uncertain, status, entries, flags";
 
 /// Messages of a backend that are due.
 pub(super) fn due(
@@ -206,7 +206,7 @@ fn taken(connection: &Connection, names: &mut Names, row: &Row<'_>) -> Result<Ta
         attempt: row.get(6)?,
         expires_at: Timestamp(row.get(7)?),
         origin: origin_of(row.get(8)?),
-        wishes: crate::message::Wishes::default(),
+        wishes: wishes_of(row.get(12)?),
     };
     Ok(Taken { outgoing, uncertain: row.get(9)? })
 }

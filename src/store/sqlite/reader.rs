@@ -170,8 +170,7 @@ impl Reader for SqliteReader {
     }
 }
 
-const TALLY: &str =
-    "SELECT b.name, t.status, t.count FROM tally t JOIN backends b ON b.id = t.backend \
+const TALLY: &str = "SELECT b.name, t.status, t.count FROM tally t JOIN backends b ON b.id = t.backend \
      WHERE t.count <> 0 AND t.status <> 0";
 const PIECES: &str = "SELECT b.name, t.count FROM tally t JOIN backends b ON b.id = t.backend \
      WHERE t.count <> 0 AND t.status = 0 ORDER BY b.name";

@@ -19,7 +19,7 @@ const PAGE: usize = 4096;
 const PLACES: usize = 1_000;
 
 /// Tables with the column in whose order they are read. The others are made anew.
-const TABLES: [(&str, &str); 7] = [
+const TABLES: [(&str, &str); 8] = [
     ("backends", "id"),
     ("contacts", "id"),
     ("connections", "id"),
@@ -27,6 +27,7 @@ const TABLES: [(&str, &str); 7] = [
     ("history", "message"),
     ("sets", "id"),
     ("pieces", "piece_set"),
+    ("names", "message"),
 ];
 
 /// Reads a little of everything: both ends of each table and index. Not a proof, but quick on any size.
@@ -387,6 +388,7 @@ UPDATE messages SET
                WHEN status IN (11, 18) AND not_before IS NOT NULL THEN max(not_before, coalesce(retry_at, 0)) END;
 UPDATE messages SET due = CASE class WHEN 0 THEN 0 ELSE max(updated_at, coalesce(retry_at, 0)) END
     WHERE key IN (SELECT min(key) FROM messages WHERE lane IS NOT NULL GROUP BY lane HAVING max(status = 12) = 0);
+DELETE FROM names WHERE message NOT IN (SELECT key FROM messages);
 DELETE FROM history WHERE message NOT IN (SELECT key FROM messages);
 DELETE FROM tally;
 INSERT INTO tally (backend, status, count) SELECT backend, status, count(*) FROM messages GROUP BY backend, status;

@@ -4,7 +4,7 @@
 //! `history_log`, with words, names and times instead of numbers.
 
 use super::{StoreError, explain, guard};
-use crate::message::{Direction, State};
+use crate::message::{Direction, State, Wishes};
 use rusqlite::Connection;
 use std::path::{Path, PathBuf};
 
@@ -141,11 +141,16 @@ CREATE VIEW history_log AS
 ";
 
 /// Each backend has its own queue of received messages, so that a flood on one delays nobody else. Pieces of longer messages are kept until
-/// the others are there.
+/// the others are there. Carriers name each part of a message.
 const SECOND: &str = "
+-- First, so that what comes after takes its page: no page of a new file is free.
+DROP INDEX messages_by_remote_id;
+
 -- turn: backend * 8, plus 0 for received and never claimed, 4 for received and claimed before, else the class.
 UPDATE messages SET turn = backend * 8 + CASE class WHEN 0 THEN 4 * turn ELSE class END WHERE status IN (1, 11, 12, 18, 19);
-ALTER TABLE messages ADD COLUMN flags INTEGER NOT NULL DEFAULT 0; -- the sum of: 1 parts of it never came
+ALTER TABLE messages ADD COLUMN flags INTEGER NOT NULL DEFAULT 0; -- the sum of: 1 parts of it never came; 2 flash, 4 report, 8 no report
+
+ALTER TABLE store ADD COLUMN shifts INTEGER NOT NULL DEFAULT 0; -- the number of the last step of the clock that was followed
 
 CREATE TABLE sets (                       -- longer messages of which pieces are missing
     id         INTEGER PRIMARY KEY,
@@ -169,10 +174,47 @@ CREATE TABLE pieces (
     raw            BLOB,
     PRIMARY KEY (piece_set, sequence)
 ) STRICT, WITHOUT ROWID;
+
+CREATE TABLE names (                      -- what carriers call the parts of messages about which they may still report
+    message INTEGER NOT NULL,
+    part    INTEGER NOT NULL,             -- from 1
+    backend INTEGER NOT NULL,             -- the message's
+    name    TEXT NOT NULL,
+    at      INTEGER NOT NULL,             -- when it was given
+    arrived INTEGER NOT NULL,             -- 1 when it was reported as delivered
+    PRIMARY KEY (message, part)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX names_by_name ON names (backend, name, at, message, part) WHERE arrived = 0;
+INSERT INTO names SELECT key, 1, backend, remote_id, updated_at, 0 FROM messages
+    WHERE remote_id IS NOT NULL AND status IN (11, 12, 13, 18, 19);
 ";
 
 /// The flag of a received message of which parts never came.
 pub(super) const PARTIAL: i64 = 1;
+
+/// The flags of a message's wishes.
+pub(super) fn flags_of(wishes: Wishes) -> i64 {
+    let report = match wishes.report {
+        None => 0,
+        Some(true) => REPORT,
+        Some(false) => NO_REPORT,
+    };
+    report + if wishes.flash { FLASH } else { 0 }
+}
+
+/// What flags say of a message's wishes.
+pub(super) fn wishes_of(flags: i64) -> Wishes {
+    let report = match flags & (REPORT | NO_REPORT) {
+        REPORT => Some(true),
+        NO_REPORT => Some(false),
+        _ => None,
+    };
+    Wishes { flash: flags & FLASH != 0, report }
+}
+
+const FLASH: i64 = 2;
+const REPORT: i64 = 4;
+const NO_REPORT: i64 = 8;
 
 /// In the table `tally` the number under which waiting pieces are counted: they are in no state.
 pub(super) const PIECES: i64 = 0;

@@ -2,9 +2,12 @@
 
 use rapidsms::backends::gsm::driver::{Driver, Effect, Source};
 use rapidsms::backends::gsm::{Balance, Rules};
-use rapidsms::message::{About, Connection, Ids, Incoming, MessageId, Origin, Outgoing, Report, SendFailure, Wishes};
+use rapidsms::message::{
+    About, Connection, Ids, Incoming, MessageId, Origin, Outgoing, Report, SendFailure, Wishes,
+};
 use rapidsms::pdu::{
-    self, Address, Alphabet, DataCoding, Deliver, NetworkTime, Pdu, Prefix, Side, Status, StatusReport, UserData,
+    self, Address, Alphabet, DataCoding, Deliver, NetworkTime, Pdu, Prefix, Side, Status, StatusReport,
+    UserData,
 };
 use rapidsms::router::{Refusal, Refused};
 use rapidsms::settings::Secret;
@@ -156,7 +159,8 @@ impl Play {
             "send" => {
                 let words: Vec<&str> = rest.splitn(3, ' ').collect();
                 let [name, to, text] = words[..] else { panic!("send NAME TO TEXT") };
-                let wishes = Wishes { flash: name.ends_with('!'), report: name.ends_with('?').then_some(true) };
+                let wishes =
+                    Wishes { flash: name.ends_with('!'), report: name.ends_with('?').then_some(true) };
                 let name = name.trim_end_matches(['!', '?']);
                 let next = self.ids.next(Timestamp::from_seconds(1_795_337_735));
                 let id = *self.sent.entry(name.into()).or_insert(next);
@@ -256,14 +260,19 @@ impl Play {
                     continue;
                 }
                 Effect::Sent(id, result) => {
-                    let name = self.sent.iter().find(|(_, known)| **known == id).map_or("?", |(name, _)| name);
+                    let name =
+                        self.sent.iter().find(|(_, known)| **known == id).map_or("?", |(name, _)| name);
                     match result {
-                        Ok(receipt) => format!("! sent {name} {} {:?}", receipt.parts.unwrap_or(0), receipt.remote_ids),
+                        Ok(receipt) => {
+                            format!("! sent {name} {} {:?}", receipt.parts.unwrap_or(0), receipt.remote_ids)
+                        }
                         Err(SendFailure::Temporary(why)) => format!("! temporary {name} {why}"),
                         Err(SendFailure::Permanent(why)) => format!("! permanent {name} {why}"),
                         Err(SendFailure::Unsure(why)) => format!("! unsure {name} {why}"),
                         Err(SendFailure::Untried(why)) => format!("! untried {name} {why}"),
-                        Err(SendFailure::Throttled(wait, why)) => format!("! throttled {name} {wait:?} {why}"),
+                        Err(SendFailure::Throttled(wait, why)) => {
+                            format!("! throttled {name} {wait:?} {why}")
+                        }
                     }
                 }
                 Effect::Up(sentence) => format!("! up {sentence}"),
@@ -273,7 +282,9 @@ impl Play {
                 Effect::Reopen => "! reopen".into(),
                 Effect::Over(Ok(())) => "! over".into(),
                 Effect::Over(Err(rapidsms::backends::BackendError::Lost(why))) => format!("! lost {why}"),
-                Effect::Over(Err(rapidsms::backends::BackendError::Refused(why))) => format!("! refused {why}"),
+                Effect::Over(Err(rapidsms::backends::BackendError::Refused(why))) => {
+                    format!("! refused {why}")
+                }
             };
             self.log.push_back(said);
         }
@@ -331,7 +342,8 @@ impl Play {
             }
             [kind @ ("report" | "cds"), reference, rest] => {
                 let (to, status) = rest.split_once(' ').expect("a status");
-                let digits = report(reference.parse().expect("a reference"), to, status.parse().expect("a status"));
+                let digits =
+                    report(reference.parse().expect("a reference"), to, status.parse().expect("a status"));
                 match kind {
                     "cds" => format!("+CDS: {} / {digits}", digits.len() / 2 - 1),
                     _ => digits,

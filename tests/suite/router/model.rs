@@ -133,12 +133,13 @@ impl Ledger {
                 self.tell(stage, &outgoing, outcome);
             }
             Act::Reports { which, delivered } if !self.given.is_empty() => {
-                let id = self.given[which % self.given.len()].id;
+                let outgoing = &self.given[which % self.given.len()];
+                let (id, backend) = (outgoing.id, outgoing.connection.backend.clone());
                 self.reported.insert(id);
                 let about = About::Id(id);
                 let verdict = if delivered { Verdict::Delivered } else { Verdict::Failed };
                 // A carrier that is refused tells it again; here it may as well be lost.
-                let _ = stage.report(&Report { backend: "zain".into(), about, verdict, note: None }, now);
+                let _ = stage.report(&Report { backend, about, verdict, note: None }, now);
             }
             Act::Answers { which } => {
                 let owed: Vec<_> = stage

@@ -42,7 +42,7 @@ pub struct Seen {
     pub redelivered: bool,
 }
 
-/// Does what the text says: `echo X`, `twice X`, `to BACKEND IDENTITY X`, `send BACKEND IDENTITY X`, `after SECONDS X`, `for SECONDS X`,
+/// Does what the text says: `echo X`, `flash X`, `twice X`, `to BACKEND IDENTITY X`, `send BACKEND IDENTITY X`, `after SECONDS X`, `for SECONDS X`,
 /// `cancel X`, `later X`, `panic X`, `kill X`. Anything else it leaves alone.
 struct Obedient(Arc<Mutex<Journal>>);
 
@@ -63,6 +63,9 @@ impl App for Obedient {
         match verb {
             "echo" => {
                 message.respond(rest);
+            }
+            "flash" => {
+                message.respond(rest).wishes = Wishes { flash: true, report: Some(true) };
             }
             "twice" => {
                 message.respond(format!("{rest} 1"));
@@ -160,6 +163,7 @@ impl Stage {
         file: Option<std::path::PathBuf>,
         folder: Option<tempfile::TempDir>,
     ) -> Stage {
+        let journal = Arc::default();
         let mut stage = Stage {
             router: None,
             now: START,
@@ -170,8 +174,8 @@ impl Stage {
                 ("tester", BackendPolicy::tester()),
             ],
             _reader: store.reader().unwrap(),
-            store: Staged::new(store),
-            journal: Arc::default(),
+            store: Staged::new(store, Arc::clone(&journal)),
+            journal,
             file,
             _folder: folder,
         };

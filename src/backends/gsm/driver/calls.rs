@@ -47,7 +47,8 @@ impl Driver {
         log::info!("backend {}: a call from {caller}", self.rules.backend);
         if let Some(text) = self.rules.call_text.clone().filter(|_| !number.is_empty()) {
             let connection = Connection::new(self.rules.backend.clone(), number.as_str());
-            self.effects.push_back(Effect::Deliver(Box::new(Incoming::new(connection, text)), Source::Elsewhere));
+            self.effects
+                .push_back(Effect::Deliver(Box::new(Incoming::new(connection, text)), Source::Elsewhere));
         }
     }
 

@@ -6,7 +6,9 @@
 
 use crate::message::{About, Connection, Incoming, Name, Part, Report, Verdict};
 use crate::pdu::address::Value;
-use crate::pdu::{self, Address, Alphabet, Decoded, Deliver, Payload, Pdu, Prefix, Side, StatusClass, StatusReport};
+use crate::pdu::{
+    self, Address, Alphabet, Decoded, Deliver, Payload, Pdu, Prefix, Side, StatusClass, StatusReport,
+};
 use sha2::{Digest as _, Sha256};
 
 /// What came.
@@ -49,7 +51,10 @@ pub fn arrival(backend: &Name, imsi: Option<&str>, digits: &str) -> Arrival {
 pub fn text_mode(backend: &Name, header: &str, text: &str) -> Incoming {
     let raw = format!("+CMT: {header}\r\n{text}").into_bytes();
     let reason = "it came in text mode, in which neither alphabet nor parts are known";
-    Incoming { text: text.to_string(), ..Incoming::undecodable(Connection::new(backend.clone(), NOBODY), raw, reason) }
+    Incoming {
+        text: text.to_string(),
+        ..Incoming::undecodable(Connection::new(backend.clone(), NOBODY), raw, reason)
+    }
 }
 
 /// The name by which a report finds its part: the modem's reference, and the last digits of the number, which
@@ -138,7 +143,10 @@ fn set_aside(deliver: &Deliver) -> Option<String> {
     }
     if let Some(waiting) = deliver.data_coding.indication() {
         let sign = if waiting.active { "on" } else { "off" };
-        return Some(format!("the network switches the sign for waiting messages {sign}: {:?}", waiting.kind));
+        return Some(format!(
+            "the network switches the sign for waiting messages {sign}: {:?}",
+            waiting.kind
+        ));
     }
     if deliver.data_coding.alphabet() == Alphabet::Data8 || deliver.data_coding.is_compressed() {
         return Some("octets that are no text".into());

@@ -56,7 +56,11 @@ pub const LADDER: &[Step] = &[
     Step { name: "echo off", ask: |_, _, _| ask("ATE0"), hear: |_, _, answer, _| optional(answer) },
     Step { name: "results in words", ask: |_, _, _| ask("ATV1"), hear: |_, _, answer, _| optional(answer) },
     // 27.007 9.1. Numbers, or at least words, instead of a bare ERROR.
-    Step { name: "error codes", ask: error_codes, hear: |_, _, answer, nth| first_that_works(answer, nth, 2) },
+    Step {
+        name: "error codes",
+        ask: error_codes,
+        hear: |_, _, answer, nth| first_that_works(answer, nth, 2),
+    },
     // 27.007 8.2. A modem that was put to sleep stays so over restarts.
     Step { name: "radio", ask: |_, _, _| ask("AT+CFUN?"), hear: radio_state },
     Step { name: "radio on", ask: radio_on, hear: |_, _, answer, _| optional(answer) },
@@ -267,10 +271,14 @@ fn give_pin(rules: &Rules, facts: &Facts, nth: u32) -> Ask {
         None => String::new(),
     };
     let Some(pin) = &rules.pin else {
-        return Ask::Refused(format!("the SIM wants its PIN and the settings have none: set pin = {{ env = \"NAME\" }}{left}"));
+        return Ask::Refused(format!(
+            "the SIM wants its PIN and the settings have none: set pin = {{ env = \"NAME\" }}{left}"
+        ));
     };
     if facts.pin_tries == Some(0) {
-        return Ask::Refused("the SIM takes no PIN any more: put it into a phone and unblock it with its PUK".into());
+        return Ask::Refused(
+            "the SIM takes no PIN any more: put it into a phone and unblock it with its PUK".into(),
+        );
     }
     if rules.pin_was_tried && facts.pin_tries.is_none_or(|left| left < 3) {
         return Ask::Refused(format!(
@@ -283,9 +291,9 @@ fn give_pin(rules: &Rules, facts: &Facts, nth: u32) -> Ask {
 fn pin_given(_: &Rules, facts: &mut Facts, answer: &Answer, _: u32) -> Heard {
     facts.pin_given = true;
     match &answer.outcome {
-        Outcome::Error(error) => {
-            Heard::Refused(format!("the SIM did not take the PIN ({error}): correct pin in the settings; this one is not tried again"))
-        }
+        Outcome::Error(error) => Heard::Refused(format!(
+            "the SIM did not take the PIN ({error}): correct pin in the settings; this one is not tried again"
+        )),
         // Whether it opened is asked next.
         _ => Heard::Done,
     }
@@ -302,9 +310,13 @@ fn sim_unlocked(_: &Rules, facts: &mut Facts, answer: &Answer, nth: u32) -> Hear
             facts.pin_wanted = false;
             Heard::Done
         }
-        Some(Pin::Puk) => Heard::Refused("the SIM is blocked now: put it into a phone and unblock it with its PUK".into()),
+        Some(Pin::Puk) => {
+            Heard::Refused("the SIM is blocked now: put it into a phone and unblock it with its PUK".into())
+        }
         _ if nth < BUSY_TRIES => Heard::Wait(BUSY_WAIT, said(answer)),
-        Some(Pin::Pin) => Heard::Refused("the SIM still wants its PIN: correct pin in the settings; this one is not tried again".into()),
+        Some(Pin::Pin) => Heard::Refused(
+            "the SIM still wants its PIN: correct pin in the settings; this one is not tried again".into(),
+        ),
         _ => Heard::Lost(format!("the SIM did not become ready after its PIN: {}", said(answer))),
     }
 }
@@ -346,7 +358,12 @@ fn init_string(rules: &Rules, _: &Facts, nth: u32) -> Ask {
 
 fn init_answer(rules: &Rules, _: &mut Facts, answer: &Answer, _: u32) -> Heard {
     if !answer.is_ok() {
-        log::warn!("backend {}: the modem did not take {:?} of init: {}", rules.backend, answer.command, said(answer));
+        log::warn!(
+            "backend {}: the modem did not take {:?} of init: {}",
+            rules.backend,
+            answer.command,
+            said(answer)
+        );
     }
     Heard::Next
 }
@@ -409,7 +426,9 @@ fn storages(rules: &Rules, facts: &mut Facts, answer: &Answer, nth: u32) -> Hear
 /// Three storages at once, two, or one: modems differ in how many they take.
 fn set_storages(_: &Rules, facts: &Facts, nth: u32) -> Ask {
     let (storage, width) = (nth / 3, nth % 3);
-    let Some(name) = usize::try_from(storage).ok().and_then(|at| facts.receiving.get(at)) else { return Ask::Skip };
+    let Some(name) = usize::try_from(storage).ok().and_then(|at| facts.receiving.get(at)) else {
+        return Ask::Skip;
+    };
     let quoted = format!("\"{name}\"");
     let arguments = match width {
         0 => format!("{quoted},{quoted},{quoted}"),
@@ -438,7 +457,9 @@ fn routing_choices(rules: &Rules, facts: &mut Facts, answer: &Answer, nth: u32) 
         return wait;
     }
     let choices = storage::routing_choices(&answer.lines).filter(|_| answer.is_ok());
-    let may = |at: usize, value: u8| choices.as_ref().and_then(|all| all.get(at)).is_none_or(|some| some.contains(&value));
+    let may = |at: usize, value: u8| {
+        choices.as_ref().and_then(|all| all.get(at)).is_none_or(|some| some.contains(&value))
+    };
     facts.routings = rules.routing.iter().cloned().collect();
     for messages in [1, 2] {
         // Directly only where we can acknowledge: otherwise a crash loses what the network believes to be delivered.
@@ -515,7 +536,9 @@ fn service_center(_: &Rules, facts: &mut Facts, answer: &Answer, nth: u32) -> He
 
 fn set_service_center(rules: &Rules, facts: &Facts, _: u32) -> Ask {
     match &rules.service_center {
-        Some(wanted) if facts.service_center.as_deref() != Some(wanted.as_str()) => Ask::Command(center_command(wanted)),
+        Some(wanted) if facts.service_center.as_deref() != Some(wanted.as_str()) => {
+            Ask::Command(center_command(wanted))
+        }
         _ => Ask::Skip,
     }
 }

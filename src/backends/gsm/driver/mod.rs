@@ -192,7 +192,12 @@ impl Driver {
         let timers = match self.phase {
             Phase::Starting if free => vec![self.climb.wait_until],
             Phase::Working if free => {
-                vec![self.inbox.next_look(), self.watch.next(), self.outbox.paused_until(), self.next_ussd_time()]
+                vec![
+                    self.inbox.next_look(),
+                    self.watch.next(),
+                    self.outbox.paused_until(),
+                    self.next_ussd_time(),
+                ]
             }
             Phase::Over => return None,
             _ => Vec::new(),
@@ -247,7 +252,10 @@ impl Driver {
                 Happening::Late(line) => self.late(&line),
                 Happening::Urc(urc) => self.unasked(urc),
                 Happening::Garbage(text) => {
-                    log::debug!("backend {}: the modem says {text:?}, which makes no sense here", self.rules.backend);
+                    log::debug!(
+                        "backend {}: the modem says {text:?}, which makes no sense here",
+                        self.rules.backend
+                    );
                 }
             }
         }
@@ -284,7 +292,9 @@ impl Driver {
 
     fn unasked(&mut self, urc: Urc) {
         match urc {
-            Urc::Stored { storage, index } | Urc::ReportStored { storage, index } => self.announced(&storage, index),
+            Urc::Stored { storage, index } | Urc::ReportStored { storage, index } => {
+                self.announced(&storage, index)
+            }
             Urc::Message(direct) | Urc::Report(direct) => self.direct(&direct),
             Urc::TextMessage { header, text } => {
                 let incoming = incoming::text_mode(&self.rules.backend, &header, &text);

@@ -226,7 +226,11 @@ impl Driver {
             self.facts.current = Some(storage);
             return;
         }
-        log::debug!("backend {}: the storage {storage} cannot be chosen: {:?}", self.rules.backend, answer.outcome);
+        log::debug!(
+            "backend {}: the storage {storage} cannot be chosen: {:?}",
+            self.rules.backend,
+            answer.outcome
+        );
         let busy = matches!(&answer.outcome, Outcome::Error(error) if error.is_busy());
         self.facts.current = None;
         self.inbox.announced.retain(|slot| slot.storage != storage);
@@ -350,7 +354,10 @@ impl Driver {
                 self.trouble();
             }
             Err(refused) => {
-                log::error!("backend {}: the router never takes this message, so it is left in the modem: {refused}: {source:?}", self.rules.backend);
+                log::error!(
+                    "backend {}: the router never takes this message, so it is left in the modem: {refused}: {source:?}",
+                    self.rules.backend
+                );
             }
         }
         self.go_on();

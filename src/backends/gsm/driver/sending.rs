@@ -133,7 +133,8 @@ impl Driver {
         let parts: Vec<Vec<u8>> = parts.collect::<Result<_, _>>()?;
         let known = self.outbox.unfinished.iter().position(|known| known.id == outgoing.id);
         let known = known.and_then(|at| self.outbox.unfinished.remove(at));
-        let left = known.filter(|known| known.parts == parts.len()).map(|known| known.left).unwrap_or_default();
+        let left =
+            known.filter(|known| known.parts == parts.len()).map(|known| known.left).unwrap_or_default();
         let linked = parts.len() < 2 || self.outbox.keeps_no_link;
         Ok(Current { id: outgoing.id, number, parts, left, linked, mended: 0 })
     }
@@ -149,7 +150,8 @@ impl Driver {
         }
         let part = current.parts.get(current.left.len())?;
         let center = center.and_then(|center| Address::number(&center).ok());
-        let octets = pdu::with_service_center(center.as_ref(), part).unwrap_or_else(|_| [&[0], part.as_slice()].concat());
+        let octets = pdu::with_service_center(center.as_ref(), part)
+            .unwrap_or_else(|_| [&[0], part.as_slice()].concat());
         let command = Command::send(part.len(), pdu::to_hex(&octets));
         Some((command.within(self.rules.send_time), Job::Part))
     }
@@ -216,7 +218,10 @@ impl Driver {
         let first = current.mended == 1;
         match self.rules.service_center.clone().or_else(|| self.facts.service_center.clone()) {
             Some(center) if first => {
-                log::warn!("backend {}: the modem has lost its service center: set again", self.rules.backend);
+                log::warn!(
+                    "backend {}: the modem has lost its service center: set again",
+                    self.rules.backend
+                );
                 self.urgent = Some((center_command(&center), Job::Center));
             }
             Some(_) => self.outbox.center_in_message = true,

@@ -45,15 +45,15 @@ pub fn encode(code: &str, way: Way) -> String {
             Ok(septets) => pdu::to_hex(&gsm7::pack_ussd(&septets)),
             Err(_) => code.to_string(),
         },
-        Way::Ucs2 => {
-            pdu::to_hex(&ucs2::encode(code))
-        }
+        Way::Ucs2 => pdu::to_hex(&ucs2::encode(code)),
     }
 }
 
 /// The text of an answer. Digits that make a text in the coding that they claim, or in the other, are digits of that; others are themselves.
 pub fn decode(text: &str, coding: Option<u8>) -> String {
-    let digits = text.len() >= 4 && text.len().is_multiple_of(2) && text.bytes().all(|octet| octet.is_ascii_hexdigit());
+    let digits = text.len() >= 4
+        && text.len().is_multiple_of(2)
+        && text.bytes().all(|octet| octet.is_ascii_hexdigit());
     let Some(octets) = pdu::from_hex(text).ok().filter(|_| digits) else { return text.trim().to_string() };
     let wide = ucs2::decode(&octets);
     let narrow = gsm7::decode(&gsm7::unpack_ussd(&octets), Tables::default());
@@ -72,7 +72,9 @@ fn is_ucs2(coding: u8) -> bool {
 /// A text for people has letters or blanks, and no characters that nobody can print.
 fn makes_sense(text: &str) -> bool {
     let printable = |letter: char| !letter.is_control() || letter.is_whitespace();
-    let strange = |letter: char| letter == '\u{FFFD}' || ('\u{0370}'..'\u{0400}').contains(&letter) || letter == '\u{1b}';
+    let strange = |letter: char| {
+        letter == '\u{FFFD}' || ('\u{0370}'..'\u{0400}').contains(&letter) || letter == '\u{1b}'
+    };
     let count = text.chars().count();
     let odd = text.chars().filter(|letter| !printable(*letter) || strange(*letter)).count();
     text.chars().any(|letter| letter.is_alphabetic() || letter == ' ') && odd * 10 <= count
@@ -127,7 +129,10 @@ impl Driver {
         }
         let found = match &balance.pattern {
             None => Some(text.clone()),
-            Some(pattern) => pattern.captures(&text).and_then(|found| found.get(1).or(found.get(0))).map(|found| found.as_str().to_string()),
+            Some(pattern) => pattern
+                .captures(&text)
+                .and_then(|found| found.get(1).or(found.get(0)))
+                .map(|found| found.as_str().to_string()),
         };
         match found {
             Some(found) if !found.is_empty() => self.facts.balance = Some(found.chars().take(160).collect()),

@@ -90,7 +90,9 @@ impl Driver {
         match look {
             Look::Network(nth) => self.network_answer(nth, answer),
             Look::Signal => self.facts.signal = answers::signal(&answer.lines).filter(|_| answer.is_ok()),
-            Look::Operator => self.facts.operator = answers::operator(&answer.lines).filter(|_| answer.is_ok()),
+            Look::Operator => {
+                self.facts.operator = answers::operator(&answer.lines).filter(|_| answer.is_ok())
+            }
             Look::Routing => {
                 let in_force = storage::routing(&answer.lines).filter(|_| answer.is_ok());
                 let set = self.facts.routing;
