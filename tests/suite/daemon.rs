@@ -349,6 +349,20 @@ impl Daemon {
         self.ends()
     }
 
+    /// Waits until it has ended by itself; stops it when what is waited for has come first.
+    pub fn ends_or(self, mut come: impl FnMut() -> bool) -> Ended {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if self.log.0.lock().unwrap_or_else(PoisonError::into_inner).ended {
+                return self.ends();
+            }
+            if come() {
+                return self.stop();
+            }
+            assert!(Instant::now() < deadline, "neither:\n{}", self.log());
+        }
+    }
+
     /// SIGKILL: it learns nothing of its end.
     pub fn kill9(self) -> Ended {
         self.signal(Signal::KILL);
