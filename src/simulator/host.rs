@@ -5,6 +5,7 @@
 //! the kernel would forget the raw mode otherwise, and echo the modem's own words back to it. What a modem says while nobody has its port
 //! open is lost, as it is with a real one; whether somebody has is learnt from the kernel's notices about the terminal's file.
 
+use super::ledger::Entry;
 use super::script::{self, Line};
 use super::{Carried, Effect, Modem, Subscriber, Timing, personality::Personality};
 use crate::time::Timestamp;
@@ -70,6 +71,8 @@ pub struct Setting {
     pub script: Option<PathBuf>,
     /// A Unix socket that takes orders.
     pub control: Option<PathBuf>,
+    /// Each command line is an entry of the ledger, too.
+    pub tell_commands: bool,
 }
 
 /// Why the simulation cannot go on: a sentence.
@@ -116,6 +119,8 @@ struct Seat {
     port: Option<Port>,
     /// The port after the next plugging, opened early for the sake of its name.
     next: Option<Port>,
+    /// How many entries of each kind the ledger has of it.
+    counts: BTreeMap<&'static str, u64>,
 }
 
 /// Somebody who gives orders.
@@ -124,6 +129,8 @@ struct Source {
     input: Vec<u8>,
     lines: VecDeque<String>,
     resumes: Option<Timestamp>,
+    /// The modem, the kind of entry and how many of them.
+    awaits: Option<(usize, String, u64)>,
     at_end: bool,
 }
 
@@ -196,7 +203,7 @@ impl<'w> Host<'w> {
             }
         }
         for setup in &setting.modems {
-            host.seat(setup)?;
+            host.seat(setup, setting.tell_commands)?;
         }
         host.open_standard_input()?;
         if let Some(path) = &setting.script {
@@ -227,7 +234,9 @@ impl<'w> Host<'w> {
 
     fn wait(&mut self) -> Result<(), HostError> {
         let now = self.now();
-        let busy = self.seats.iter().filter_map(|seat| seat.port.as_ref()).any(|port| port.is_readable);
+        let awaited = |source: &Source| source.awaits.is_some() && has_happened(source, &self.seats);
+        let busy = self.sources.values().any(awaited)
+            || self.seats.iter().filter_map(|seat| seat.port.as_ref()).any(|port| port.is_readable);
         let modems = self.seats.iter().filter_map(|seat| seat.modem.deadline());
         let sources = self.sources.values().filter_map(|source| source.resumes);
         let timeout = match modems.chain(sources).min() {
@@ -266,9 +275,12 @@ impl<'w> Host<'w> {
 
     // Modems.
 
-    fn seat(&mut self, setup: &Setup) -> Result<(), HostError> {
+    fn seat(&mut self, setup: &Setup, tell_commands: bool) -> Result<(), HostError> {
         let index = self.seats.len();
-        let modem = Modem::new(setup.personality, setup.subscriber.clone(), setup.timing, self.now());
+        let mut modem = Modem::new(setup.personality, setup.subscriber.clone(), setup.timing, self.now());
+        if tell_commands {
+            modem.tell_commands();
+        }
         self.numbers.entry(setup.subscriber.number.clone()).or_insert(index);
         self.seats.push(Seat {
             name: setup.name.clone(),
@@ -276,6 +288,7 @@ impl<'w> Host<'w> {
             link: setup.link.clone(),
             port: None,
             next: Some(open_port()?),
+            counts: BTreeMap::new(),
         });
         self.plug(index, None)
     }
@@ -305,10 +318,9 @@ impl<'w> Host<'w> {
             seat.modem.personality.name,
             seat.modem.number()
         );
-        let entry = super::ledger::Entry::new(self.started_at + self.started.elapsed(), "plugged");
+        let entry = Entry::new(self.started_at + self.started.elapsed(), "plugged");
         let entry = entry.with("port", port.path.display().to_string()).with("link", shown);
-        let line = entry.line(&seat.name);
-        self.record(&line)?;
+        self.record(index, &entry)?;
         self.watch(index, &mut port);
         let seat = &mut self.seats[index];
         if let Some(link) = &seat.link {
@@ -414,8 +426,7 @@ impl<'w> Host<'w> {
                     match effect {
                         Effect::Write(octets) => self.write(index, &octets),
                         Effect::Record(entry) => {
-                            let line = entry.line(&self.seats[index].name);
-                            self.record(&line)?;
+                            self.record(index, &entry)?;
                         }
                         Effect::Unplugged => self.unplug(index)?,
                         Effect::Plugged { link } => self.plug(index, link)?,
@@ -446,7 +457,10 @@ impl<'w> Host<'w> {
         flush(port);
     }
 
-    fn record(&mut self, line: &str) -> Result<(), HostError> {
+    fn record(&mut self, index: usize, entry: &Entry) -> Result<(), HostError> {
+        let seat = &mut self.seats[index];
+        *seat.counts.entry(entry.event()).or_default() += 1;
+        let line = entry.line(&seat.name);
         match self.ledger.as_mut() {
             // A ledger with holes would accuse the innocent, so the simulation ends with it.
             Some(ledger) => ledger.write_all(line.as_bytes()).map_err(said("the ledger cannot be written")),
@@ -470,10 +484,12 @@ impl<'w> Host<'w> {
                 let answer = self.obey(token, &line, now);
                 self.answer(token, answer);
             }
-            let over = self
-                .sources
-                .get(&token)
-                .is_some_and(|source| source.at_end && source.lines.is_empty() && source.resumes.is_none());
+            let over = self.sources.get(&token).is_some_and(|source| {
+                source.at_end
+                    && source.lines.is_empty()
+                    && source.resumes.is_none()
+                    && source.awaits.is_none()
+            });
             if over {
                 self.sources.remove(&token);
             }
@@ -482,16 +498,16 @@ impl<'w> Host<'w> {
 
     fn next_line(&mut self, token: usize, now: Timestamp) -> Option<String> {
         let source = self.sources.get_mut(&token)?;
-        if source.resumes.is_some_and(|resumes| resumes > now) {
+        let happened = has_happened(source, &self.seats);
+        if !happened || source.resumes.is_some_and(|resumes| resumes > now) {
             return None;
         }
-        if source.resumes.take().is_some() {
+        if source.resumes.take().is_some() || source.awaits.take().is_some() {
             self.answer(token, Ok(String::new()));
         }
         self.sources.get_mut(&token)?.lines.pop_front()
     }
 
-    /// `None` in the answer's place: it comes later.
     fn obey(&mut self, token: usize, line: &str, now: Timestamp) -> Result<String, String> {
         match script::parse(line)? {
             Line::Nothing => {}
@@ -502,19 +518,16 @@ impl<'w> Host<'w> {
                     source.resumes = Some(now + time);
                 }
             }
+            Line::Await { modem, event, count } => {
+                let index = self.named(&modem)?;
+                if let Some(source) = self.sources.get_mut(&token) {
+                    source.awaits = Some((index, event, count));
+                }
+            }
             Line::For { modem, order } => {
                 let chosen: Vec<usize> = match modem.as_str() {
                     "all" => (0..self.seats.len()).collect(),
-                    name => match self.names.get(name) {
-                        Some(index) => vec![*index],
-                        None => {
-                            let names: Vec<&str> = self.names.keys().map(String::as_str).collect();
-                            return Err(format!(
-                                "no modem is called {name:?}: there is {}",
-                                names.join(", ")
-                            ));
-                        }
-                    },
+                    name => vec![self.named(name)?],
                 };
                 for index in chosen {
                     self.seats[index].modem.order(&order, now)?;
@@ -524,6 +537,13 @@ impl<'w> Host<'w> {
         Ok(String::new())
     }
 
+    fn named(&self, name: &str) -> Result<usize, String> {
+        self.names.get(name).copied().ok_or_else(|| {
+            let names: Vec<&str> = self.names.keys().map(String::as_str).collect();
+            format!("no modem is called {name:?}: there is {}", names.join(", "))
+        })
+    }
+
     fn answer(&mut self, token: usize, answer: Result<String, String>) {
         // What an order did is in the ledger before it is called done.
         if let Err(error) = self.effects() {
@@ -531,7 +551,7 @@ impl<'w> Host<'w> {
             let _ = writeln!(self.talk, "error: {error}");
         }
         let Some(source) = self.sources.get_mut(&token) else { return };
-        let waits = source.resumes.is_some();
+        let waits = source.resumes.is_some() || source.awaits.is_some();
         match (&mut source.socket, answer) {
             (Some(_), Ok(_)) if waits => {}
             (Some(socket), answer) => {
@@ -669,7 +689,14 @@ impl Drop for Host<'_> {
 
 impl Source {
     fn new(socket: Option<UnixStream>) -> Source {
-        Source { socket, input: Vec::new(), lines: VecDeque::new(), resumes: None, at_end: false }
+        Source {
+            socket,
+            input: Vec::new(),
+            lines: VecDeque::new(),
+            resumes: None,
+            awaits: None,
+            at_end: false,
+        }
     }
 
     fn of_text(text: &str) -> Source {
@@ -699,6 +726,13 @@ impl Source {
         }
         self.at_end = true;
     }
+}
+
+/// Whether what it waits for is in the ledger by now.
+fn has_happened(source: &Source, seats: &[Seat]) -> bool {
+    source.awaits.as_ref().is_none_or(|(index, event, count)| {
+        seats[*index].counts.get(event.as_str()).is_some_and(|so_far| so_far >= count)
+    })
 }
 
 /// Writes what there is room for.

@@ -532,6 +532,7 @@ impl Modem {
         let answer = match fault {
             Some(SendFault::LoseAnswer) => "lost",
             Some(SendFault::Late(_)) => "late",
+            Some(SendFault::Bare) => "bare",
             _ => "told",
         };
         let sent = submission.describe(Entry::new(now, "sent").with("reference", reference));
@@ -570,6 +571,7 @@ impl Modem {
         let lines = vec![format!("{}: {shown}", submission.answer)];
         match fault {
             Some(SendFault::LoseAnswer) => {}
+            Some(SendFault::Bare) => self.succeeded(&[]),
             Some(SendFault::Late(wait)) => self.work(Job::Answer(lines), wait, now),
             _ => self.succeeded(&lines),
         }

@@ -249,6 +249,7 @@ pub struct Modem {
     pub(super) blocked_until: Timestamp,
     /// What it has to say once the text behind the prompt has come.
     unsaid: Vec<String>,
+    tells_commands: bool,
     plugged: bool,
     /// The latest time that it was told.
     now: Timestamp,
@@ -285,6 +286,7 @@ impl Modem {
             is_full: false,
             blocked_until: now,
             unsaid: Vec::new(),
+            tells_commands: false,
             plugged: true,
             now,
             ready_at: now,
@@ -305,6 +307,11 @@ impl Modem {
     /// Its number.
     pub fn number(&self) -> &str {
         &self.subscriber.number
+    }
+
+    /// From now on each command line and each end of a text is an entry of the ledger, before it is done.
+    pub fn tell_commands(&mut self) {
+        self.tells_commands = true;
     }
 
     /// Takes octets from the port.
@@ -398,6 +405,9 @@ impl Modem {
         let Some(rest) = line.get(start + 2..) else { return };
         if line.len() >= LONGEST_LINE {
             return self.failed(Failure::Plain);
+        }
+        if self.tells_commands {
+            self.record(Entry::new(now, "command").with("line", rest));
         }
         let fault = self.faults.next_command(rest);
         match fault {
@@ -521,6 +531,10 @@ impl Modem {
             return;
         }
         let Mode::Prompt(prompt, text) = std::mem::replace(&mut self.mode, Mode::Command) else { return };
+        if self.tells_commands {
+            let line = if octet == ESCAPE { "<ESC>" } else { "<Ctrl-Z>" };
+            self.record(Entry::new(now, "command").with("line", line));
+        }
         if octet == ESCAPE {
             self.result("OK", 0);
         } else {
@@ -577,7 +591,7 @@ impl Modem {
             }
             return;
         }
-        self.say(line);
+        self.say(&self.personality.spelled(line));
     }
 
     /// An answer before its result.
@@ -587,7 +601,7 @@ impl Modem {
         }
         let mut text = if self.profile.verbose { "\r\n".to_string() } else { String::new() };
         for (index, line) in lines.iter().enumerate() {
-            text.push_str(line);
+            text.push_str(&self.personality.spelled(line));
             let is_last = index + 1 == lines.len();
             let is_glued = self.personality.glued_list
                 && lines.get(index + 1).is_some_and(|next| next.starts_with("+CMGL:"));

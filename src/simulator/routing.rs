@@ -264,12 +264,13 @@ impl Modem {
 
     /// There may be room again: what the network kept because there was none comes now.
     pub(super) fn room(&mut self, now: Timestamp) {
-        let memory = &self.sim.memories[self.profile.memories[2]];
-        if now < self.blocked_until && memory.used() < memory.slots.len() {
-            self.is_full = false;
-            self.blocked_until = now;
-            self.at(now, Timer::Network);
+        if now >= self.blocked_until {
+            return;
         }
+        self.blocked_until = now;
+        self.at(now, Timer::Network);
+        let memory = &self.sim.memories[self.profile.memories[2]];
+        self.is_full &= memory.used() == memory.slots.len();
     }
 
     fn with_service_center(&self, tpdu: &[u8]) -> Vec<u8> {
