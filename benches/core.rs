@@ -60,6 +60,7 @@ fn phases_alone() -> f64 {
                 source_time: None,
                 attempt: 1,
                 redelivered: false,
+                partial: false,
                 origin: Origin::Real,
                 contact: None,
             })

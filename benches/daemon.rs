@@ -1,15 +1,17 @@
 //! How fast the whole daemon is: HTTP in, app, reply out of the bucket, everything durable, with the load generator on the
 //! same machine. Each figure stands beside what the disk and SQLite themselves do in the same run.
 
-use rapidsms::message::{Connection, Direction, Ids, Incoming, Origin, State};
+mod common;
+
+use common::{Daemon, answer, p99, post, request};
+use rapidsms::message::{Connection, Ids, Incoming, Origin, State};
 use rapidsms::store::sqlite::Sqlite;
 use rapidsms::store::{Ending, NewIncoming, Store, Tried};
 use rapidsms::time::Timestamp;
-use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::fs::File;
+use std::io::Write;
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 const CLIENTS: usize = 64;
@@ -110,107 +112,6 @@ fn batched_insert_rate(folder: &Path) -> f64 {
     (BATCHES * 64) as f64 / start.elapsed().as_secs_f64()
 }
 
-struct Daemon {
-    child: Child,
-    address: String,
-    start_time: Duration,
-}
-
-impl Daemon {
-    fn start(folder: &Path) -> Daemon {
-        let settings = folder.join("settings.toml");
-        fs::write(
-            &settings,
-            "INSTALLED_APPS = [\"echo\", \"default\"]\nLOG_LEVEL = \"ERROR\"\n[web]\nlisten = \"127.0.0.1:0\"\n\
-             [INSTALLED_BACKENDS.bench]\nENGINE = \"bucket\"\n",
-        )
-        .expect("settings");
-        let start = Instant::now();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_rapidsms"))
-            .args(["run_router", "--settings"])
-            .arg(&settings)
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the daemon");
-        let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
-        let address = loop {
-            let line = lines.next().expect("the daemon ended").expect("text");
-            if let Some(address) = line.strip_prefix("Message Tester: http://") {
-                break address.trim_end_matches("/httptester/").to_string();
-            }
-        };
-        let start_time = start.elapsed();
-        // Whatever else it says must not fill the pipe.
-        std::thread::spawn(move || lines.for_each(drop));
-        Daemon { child, address, start_time }
-    }
-
-    /// Waits until nothing is left to do: the first request after the load is answered, and its reply is sent.
-    fn idle(&self) {
-        post(&mut TcpStream::connect(&self.address).expect("a connection"), "idle");
-    }
-
-    fn wait_for_replies(&self, folder: &Path, wanted: u64) {
-        let mut reader = Sqlite::open_reader(&folder.join("rapidsms.db")).expect("a reader");
-        let mut connection = TcpStream::connect(&self.address).expect("a connection");
-        loop {
-            let counts = reader.tally().expect("counts");
-            let sent = counts.iter().find(|it| it.direction == Direction::Out && it.state == State::Sent);
-            if sent.is_some_and(|it| it.count >= wanted) {
-                return;
-            }
-            // A request to the daemon is a wait that it ends.
-            get(&mut connection, "/healthz");
-        }
-    }
-
-    fn proc(&self, file: &str) -> String {
-        fs::read_to_string(format!("/proc/{}/{file}", self.child.id())).unwrap_or_default()
-    }
-
-    fn minor_faults(&self) -> u64 {
-        let stat = self.proc("stat");
-        let after = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-        after.split_whitespace().nth(7).and_then(|field| field.parse().ok()).unwrap_or(0)
-    }
-
-    fn status(&self, field: &str) -> f64 {
-        let status = self.proc("status");
-        let line = status.lines().find_map(|line| line.strip_prefix(field));
-        line.and_then(|rest| rest.split_whitespace().nth(0)?.parse().ok()).unwrap_or(f64::NAN)
-    }
-
-    fn threads(&self) -> f64 {
-        self.status("Threads:")
-    }
-
-    fn resident(&self) -> f64 {
-        self.status("VmRSS:") / 1024.0
-    }
-
-    /// How often any thread of the daemon was put back to work while nothing happened.
-    fn wakeups(&self, during: Duration) -> f64 {
-        let switches = || -> u64 {
-            let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("tasks");
-            let each = tasks.flatten().map(|task| {
-                let status = fs::read_to_string(task.path().join("status")).unwrap_or_default();
-                let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
-                line.and_then(|rest| rest.trim().parse::<u64>().ok()).unwrap_or(0)
-            });
-            each.sum()
-        };
-        // The last request's work and the keep-alive timers of its connections end first.
-        std::thread::park_timeout(Duration::from_secs(20));
-        let before = switches();
-        std::thread::park_timeout(during);
-        (switches() - before) as f64 / during.as_secs_f64()
-    }
-
-    fn kill(mut self) {
-        self.child.kill().and_then(|()| self.child.wait()).expect("the daemon is ours");
-    }
-}
-
 /// One client, and a system that is idle when it asks: what the last message still caused is over.
 fn alone(address: &str) -> Duration {
     let mut connection = TcpStream::connect(address).expect("a connection");
@@ -219,7 +120,7 @@ fn alone(address: &str) -> Duration {
         .map(|number| {
             std::thread::park_timeout(PAUSE);
             let start = Instant::now();
-            post(&mut connection, &number.to_string());
+            post(&mut connection, "bench", &number.to_string());
             start.elapsed()
         })
         .collect();
@@ -237,7 +138,7 @@ fn load(address: &str) {
                 for round in 0..MESSAGES / CLIENTS {
                     for (client, connection) in connections.iter_mut().enumerate() {
                         connection
-                            .write_all(&request(&format!("{thread}.{client}.{round}")))
+                            .write_all(&request("bench", &format!("{thread}.{client}.{round}")))
                             .expect("a request");
                     }
                     for connection in &mut connections {
@@ -247,34 +148,6 @@ fn load(address: &str) {
             });
         }
     });
-}
-
-fn request(peer: &str) -> Vec<u8> {
-    let body = format!("identity=%2B1555{}&text=echo+hello+{peer}", peer.replace('.', ""));
-    format!(
-        "POST /httptester/bench/ HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    )
-    .into_bytes()
-}
-
-fn post(connection: &mut TcpStream, peer: &str) {
-    connection.write_all(&request(peer)).expect("a request");
-    answer(connection);
-}
-
-fn get(connection: &mut TcpStream, path: &str) {
-    let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n");
-    connection.write_all(request.as_bytes()).expect("a request");
-    answer(connection);
-}
-
-/// Reads one answer; these are small and come in one piece.
-fn answer(connection: &mut TcpStream) {
-    let mut buffer = [0; 4096];
-    let count = connection.read(&mut buffer).expect("an answer");
-    let text = String::from_utf8_lossy(&buffer[..count]);
-    assert!(text.starts_with("HTTP/1.1 200"), "the daemon answered {text:?}");
 }
 
 /// A store of a million handled messages that was not closed.
@@ -296,6 +169,7 @@ fn fill(folder: &Path) {
                 reason: None,
                 duplicate_of: None,
                 origin: Origin::Test,
+                joined: None,
                 at: now,
             };
             store.accept(&new).expect("a row");
@@ -306,9 +180,4 @@ fn fill(folder: &Path) {
         store.commit().expect("a commit");
     }
     // Dropped without being closed: as after kill -9.
-}
-
-fn p99(times: &mut [Duration]) -> Duration {
-    times.sort_unstable();
-    times[times.len() * 99 / 100]
 }

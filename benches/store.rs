@@ -43,6 +43,7 @@ fn exchanges(store: &mut dyn Store, ids: &mut Ids, count: usize, batch: usize) {
                 reason: None,
                 duplicate_of: None,
                 origin: Origin::Test,
+                joined: None,
                 at: START,
             };
             store.accept(&row).expect("the store works");
@@ -64,6 +65,7 @@ fn exchanges(store: &mut dyn Store, ids: &mut Ids, count: usize, batch: usize) {
                     not_before: None,
                     expires_at: START + Duration::from_secs(172_800),
                     origin: Origin::Test,
+                    wishes: Wishes::default(),
                     actor: "app echo",
                     at: START,
                 })

@@ -5,9 +5,9 @@
 //!
 //! - the nouns: [`time`], [`message`];
 //! - the core, without threads, clock or I/O of its own: [`store`] (where messages are safe), [`apps`] (what answers), [`phases`] (how
-//!   apps are asked), [`retry`] and [`guard`] (pure rules), [`router`] (accept, step, commit, sent, report);
+//!   apps are asked), [`retry`], [`guard`] and [`numbers`] (pure rules), [`router`] (accept, step, commit, sent, report);
 //! - the languages of modems: [`pdu`] (SMS messages as octets), [`modem`] (AT commands and their answers);
-//! - the world around it: [`settings`], [`backends`] (lines to the world), [`registry`] (what settings may name);
+//! - the world around it: [`settings`], [`devices`] (which modems are plugged in), [`backends`] (lines to the world), [`registry`] (what settings may name);
 //! - the daemon: [`hub`] (what threads say to each other), [`web`], [`shell`] (threads, signals, the clock), [`cli`]; [`simulator`] (modems without hardware);
 //! - for people who write apps: [`testing`].
 //!
@@ -20,6 +20,7 @@ pub mod time;
 pub mod apps;
 pub mod guard;
 pub mod modem;
+pub mod numbers;
 pub mod pdu;
 pub mod phases;
 pub mod retry;
@@ -27,6 +28,7 @@ pub mod router;
 pub mod store;
 
 pub mod backends;
+pub mod devices;
 pub mod registry;
 pub mod settings;
 

@@ -7,6 +7,7 @@
 use crate::apps::{App, AppError, Flow, Host, LateAnswer, Message};
 use crate::message::{Contact, Draft, State};
 use crate::store::{ContactChange, Ending, Unfinished};
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// The most replies and other messages that may come of one message.
@@ -165,6 +166,7 @@ pub fn run(apps: &mut Apps, unfinished: Unfinished) -> Progress {
             received_at: unfinished.received_at,
             source_time: unfinished.source_time,
             redelivered: unfinished.redelivered,
+            partial: unfinished.partial,
             origin: unfinished.origin,
             contact: unfinished.contact,
             handled: false,
@@ -362,13 +364,12 @@ fn contained<T>(call: impl FnOnce() -> Result<T, AppError>) -> Result<T, String>
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(format!("failed: {error}")),
-        Err(panic) => {
-            let what = panic
-                .downcast_ref::<&str>()
-                .copied()
-                .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-                .unwrap_or("without a message");
-            Err(format!("panicked: {what}"))
-        }
+        Err(panic) => Err(format!("panicked: {}", said(&*panic))),
     }
+}
+
+/// What a panic said.
+pub fn said(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a message")
 }

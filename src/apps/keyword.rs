@@ -27,7 +27,7 @@
 //! # for (text, reply) in [("Births: 3", "Thank you, 3 births noted."), ("birth two", "Not a valid number: two")] {
 //! #     let at = Timestamp::from_seconds(0);
 //! #     let unfinished = Unfinished { id: MessageId::from_parts(1, 1), connection: Connection::new("b", "1"), text: text.into(),
-//! #         received_at: at, source_time: None, attempt: 1, redelivered: false, origin: Origin::Test, contact: None };
+//! #         received_at: at, source_time: None, attempt: 1, redelivered: false, partial: false, origin: Origin::Test, contact: None };
 //! #     let Progress::Finished(outcome) = run(&mut apps, unfinished) else { panic!("it never asks for time") };
 //! #     assert_eq!(outcome.drafts[0].1.text, reply);
 //! # }

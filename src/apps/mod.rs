@@ -137,6 +137,7 @@ pub struct Message {
     pub(crate) received_at: Timestamp,
     pub(crate) source_time: Option<Timestamp>,
     pub(crate) redelivered: bool,
+    pub(crate) partial: bool,
     pub(crate) origin: Origin,
     pub(crate) contact: Option<Contact>,
     pub(crate) handled: bool,
@@ -184,6 +185,11 @@ impl Message {
     /// Whether an app may have seen it before: the process ended before it was handled.
     pub fn redelivered(&self) -> bool {
         self.redelivered
+    }
+
+    /// Whether parts of it never came: a longer message of which something is missing, marked `[...]` in the text.
+    pub fn partial(&self) -> bool {
+        self.partial
     }
 
     /// Whether it is test traffic.

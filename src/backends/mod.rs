@@ -7,6 +7,7 @@
 mod line;
 
 pub mod bucket;
+pub mod gsm;
 pub mod httptester;
 
 pub use line::{Line, Mail, Post, line};
@@ -90,4 +91,4 @@ impl fmt::Debug for Engine {
 }
 
 /// The engines of this program.
-pub const ENGINES: &[Engine] = &[bucket::ENGINE, httptester::ENGINE];
+pub const ENGINES: &[Engine] = &[bucket::ENGINE, httptester::ENGINE, gsm::ENGINE];

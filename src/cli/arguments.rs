@@ -179,6 +179,22 @@ Examples:
   rapidsms pdu encode --to +15550100001 'Hello'")]
     Pdu(Pdu),
 
+    /// Find modems, say how they are, and print the settings for them
+    #[command(after_help = "\
+Asks only devices that are known to be modems and that nobody has open. It changes nothing in a
+modem, tries no PIN and touches no message. --probe also asks adapters and devices that nobody
+knows: whatever is behind them gets to see AT commands. Modems that the running router uses are
+described by the router. Run it as root to see which program has a port open.
+
+Examples:
+  rapidsms modems
+  rapidsms modems --probe
+  rapidsms modems /dev/ttyUSB0
+  rapidsms modems --write Zain              adds the one new modem to the settings file
+  rapidsms modems --udev | sudo tee /etc/udev/rules.d/78-rapidsms-own.rules
+  rapidsms modems --json | jq -r '.[].modem.imei'")]
+    Modems(Modems),
+
     /// Simulate devices, for demonstrations and tests without hardware
     #[command(after_help = "\
 Examples:
@@ -411,6 +427,27 @@ pub(super) struct PduEncode {
     /// A national language whose tables may be used where they save parts; phones must know them
     #[arg(long = "language", value_name = "NAME", value_parser = languages())]
     pub languages: Vec<Language>,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Args)]
+pub(super) struct Modems {
+    /// Ask these ports and no others, whatever they are
+    #[arg(value_name = "PORT")]
+    pub ports: Vec<PathBuf>,
+    /// Ask adapters and unknown devices too
+    #[arg(long, conflicts_with = "ports")]
+    pub probe: bool,
+    /// Add the modem to the settings file, as a backend of this name
+    #[arg(long, value_name = "NAME")]
+    pub write: Option<String>,
+    /// Print rules for udev about the modems that the settings use: ModemManager leaves them alone
+    #[arg(long, conflicts_with_all = ["write", "json"])]
+    pub udev: bool,
+    /// The speed of serial lines; USB modems do not mind it
+    #[arg(long, value_name = "N", default_value = "115200", value_parser = clap::value_parser!(u32).range(300..=4_000_000))]
+    pub baud: u32,
     #[command(flatten)]
     pub output: Output,
 }

@@ -4,8 +4,10 @@
 
 use super::arguments::Check;
 use super::client::Client;
+use super::modems;
 use super::print::{Out, counted, say};
 use super::{Ended, Exit, Place, reader};
+use crate::devices::Machine;
 use crate::settings::{self, Fault, Settings, SettingsError, Severity};
 use crate::shell;
 use crate::store::{Count, Reader, StoreError};
@@ -148,6 +150,12 @@ fn everything_else(findings: &mut Findings, file: &Path, settings: &Settings, pl
     match place.registry.build_apps(settings) {
         Ok(apps) => findings.fine.push(("apps", apps.names().collect::<Vec<_>>().join(", "))),
         Err(error) => findings.refuse(error),
+    }
+    for shared in modems::shared(&Machine::here(), settings) {
+        let message =
+            format!("backends {} and {} share one modem: {}", shared.first, shared.second, shared.modem);
+        let help = "two backends on one modem steal each other's answers: take one of them out";
+        findings.fault(Exit::Failed, file.display(), message, help);
     }
     let running = match Client::reach(settings) {
         Ok(client) => client.is_some(),

@@ -3,7 +3,7 @@
 //! | file | commands |
 //! |---|---|
 //! | `arguments` | what may be typed, with help |
-//! | `run_router`, `check`, `send`, `messages`, `decide`, `backends`, `status`, `script` (`test`), `apps`, `pdu`, `simulate`, `about` | one command each, `about` several small ones |
+//! | `run_router`, `check`, `send`, `messages`, `decide`, `backends`, `status`, `script` (`test`), `apps`, `pdu`, `modems`, `simulate`, `about` | one command each, `about` several small ones |
 //! | `client`, `desk` | the running router's Unix socket; the store itself when none runs |
 //! | `print` | standard output and error, tables, escapes |
 //!
@@ -19,6 +19,7 @@ mod client;
 mod decide;
 mod desk;
 mod messages;
+mod modems;
 mod pdu;
 mod print;
 mod run_router;
@@ -88,6 +89,7 @@ pub fn main_as(registry: Registry, arguments: impl IntoIterator<Item = OsString>
         Command::Test(test) => script::run(&place, &test),
         Command::Apps(apps) => apps::run(&place, &apps),
         Command::Pdu(pdu) => pdu::run(&pdu),
+        Command::Modems(modems) => modems::run(&place, &modems),
         Command::Simulate(simulate) => simulate::run(&simulate),
         Command::Version(version) => about::version(&place.registry, &version),
         Command::Completions { shell } => about::completions(shell),

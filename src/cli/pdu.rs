@@ -6,8 +6,10 @@ use super::{Ended, Exit, Failure, send};
 use crate::pdu::report::failure_sentence;
 use crate::pdu::split::Splitting;
 use crate::pdu::{
-    self, Address, Decoded, Header, NetworkTime, Payload, Pdu, Prefix, Side, Submit, UserData, Validity,
+    self, Address, Count, Decoded, Header, NetworkTime, Payload, Pdu, Prefix, Side, Submit, UserData,
+    Validity,
 };
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::io::{self, BufRead, IsTerminal, Read};
 use std::time::Duration;
@@ -103,6 +105,7 @@ fn described(decoded: &Decoded) -> Map<String, Value> {
             put("protocol", json!(deliver.protocol));
             put("more_messages", json!(deliver.more_messages));
             put("class", json!(deliver.data_coding.class()));
+            put("purpose", json!(deliver.purpose().as_str()));
             put("data_coding", json!(deliver.data_coding.0));
         }
         Pdu::Submit(submit) => {
@@ -218,6 +221,15 @@ fn for_a_person(out: &mut Out, object: &Map<String, Value>) -> Result<(), Failur
     out.line("")
 }
 
+/// The document of `encode --json`.
+#[derive(Serialize)]
+struct Encoded {
+    destination: String,
+    #[serde(flatten)]
+    count: Count,
+    pdus: Vec<Value>,
+}
+
 fn run_encode(wanted: &PduEncode) -> Ended {
     let text = send::text(&wanted.text)?;
     let refused = |error: pdu::EncodeError| Failure::usage(error.to_string());
@@ -241,14 +253,14 @@ fn run_encode(wanted: &PduEncode) -> Ended {
         let whole = pdu::with_service_center(service_center.as_ref(), &tpdu).map_err(refused)?;
         pdus.push(json!({ "pdu": pdu::to_hex(&whole), "length": tpdu.len(), "text": part.text }));
     }
-    let culprits: Vec<String> = plan.culprits.iter().map(ToString::to_string).collect();
     let mut out = Out::new();
     if wanted.output.json {
-        out.json(&json!({
-            "destination": destination.to_string(), "alphabet": plan.alphabet.as_str(), "parts": plan.parts.len(),
-            "units_left": plan.units_left, "culprits": culprits,
-            "locking_language": plan.tables.locking.as_str(), "single_language": plan.tables.single.as_str(), "pdus": pdus,
-        }))?;
+        let encoded = Encoded {
+            destination: destination.to_string(),
+            count: pdu::count::of_plan(&text, &plan, &splitting),
+            pdus,
+        };
+        out.json(&json!(encoded))?;
         out.end()?;
         return Ok(Exit::Ok);
     }
@@ -258,7 +270,8 @@ fn run_encode(wanted: &PduEncode) -> Ended {
     out.end()?;
     let parts = counted(plan.parts.len() as u64, "part");
     say(format_args!("{}, {parts}, {} left in the last", plan.alphabet.as_str(), plan.units_left));
-    if plan.alphabet == pdu::Alphabet::Ucs2 && !culprits.is_empty() {
+    if plan.alphabet == pdu::Alphabet::Ucs2 && !plan.culprits.is_empty() {
+        let culprits: Vec<String> = plan.culprits.iter().map(ToString::to_string).collect();
         say(format_args!("not in the GSM alphabet: {}", shown(&culprits.join(" "))));
     }
     Ok(Exit::Ok)

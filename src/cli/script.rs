@@ -71,6 +71,8 @@ fn judge(file: &Path, settings: &Settings, registry: &Registry) -> Result<Verdic
     let mut router = router(settings, registry)?;
     let ran = TestScript::parse(&name, &text).and_then(|script| script.run(&mut router));
     Ok(match ran {
+        // A file of comments, or the wrong file, must not look like a test.
+        Ok(0) => verdict(0, None, Some("has no line that could be tested".into())),
         Ok(lines) => verdict(lines, None, None),
         Err(failure) => verdict(0, Some(failure.line), Some(failure.what)),
     })

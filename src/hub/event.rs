@@ -79,6 +79,8 @@ pub enum Event {
     Damaged(String),
     /// Time to stop.
     Stop,
+    /// Stop cleanly, and begin again with a new process.
+    Restart,
 }
 
 /// One life of a backend: when its thread is abandoned, the next one has another number.

@@ -64,6 +64,11 @@ impl Command {
         self
     }
 
+    /// How long the answer may take where nothing special was said, instead of [`ANSWER_TIME`].
+    pub fn usually_within(self, time: Duration) -> Command {
+        if self.answer_time == ANSWER_TIME { self.within(time) } else { self }
+    }
+
     /// How long the prompt may take.
     pub fn prompt_within(mut self, time: Duration) -> Command {
         self.prompt_time = time;

@@ -107,6 +107,11 @@ impl Dialogue {
         matches!(self.state, State::Resting)
     }
 
+    /// Whether the text of a message was given out to be written, and its result has not come: it may leave.
+    pub fn has_written_text(&self) -> bool {
+        matches!(&self.state, State::Waiting(waiting) if waiting.body_written)
+    }
+
     /// Begins a command, and gives the octets to write.
     pub fn send(&mut self, command: Command, now: Duration) -> Result<Vec<u8>, Busy> {
         if !self.is_ready() {

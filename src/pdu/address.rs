@@ -165,6 +165,8 @@ impl Address {
     pub(super) fn write(&self, octets: &mut Vec<u8>) -> Result<(), EncodeError> {
         let (digits, value) = match &self.value {
             Value::Number(digits) => (digits.len(), semi_octets(digits)?),
+            // Networks send empty names too, and what was read can be written.
+            Value::Name(name) if name.is_empty() => (0, Vec::new()),
             Value::Name(name) => {
                 let septets = self.letters(name)?;
                 ((septets.len() * 7).div_ceil(4), gsm7::pack(&septets, 0))

@@ -15,7 +15,9 @@
 //! | `udh`, `user_data` | the header within the text, the text | 23.040 9.2.3.16, 9.2.3.24 |
 //! | `deliver`, `submit`, `status_report`, `report`, `command` | one kind of message each | 23.040 9.2.2 |
 //! | `status` | what a status report reports | 23.040 9.2.3.15 |
+//! | `purpose` | whether a message is for people at all | 23.040 9.2.3.9, 9.2.3.24.2 |
 //! | `concat`, `split` | parts to a text, a text to parts | 23.040 9.2.3.24.1 |
+//! | `count`, `transliterate` | what a text costs and why; how it would cost less | 23.038 6.2.1 |
 //!
 //! ```
 //! use rapidsms::pdu::{self, Pdu, Prefix};
@@ -31,10 +33,12 @@
 pub mod address;
 pub mod command;
 pub mod concat;
+pub mod count;
 pub mod data_coding;
 pub mod deliver;
 pub mod gsm7;
 pub mod national;
+pub mod purpose;
 mod reader;
 pub mod report;
 pub mod split;
@@ -42,6 +46,7 @@ pub mod status;
 pub mod status_report;
 pub mod submit;
 pub mod timestamp;
+pub mod transliterate;
 pub mod ucs2;
 pub mod udh;
 pub mod user_data;
@@ -50,10 +55,12 @@ pub mod validity;
 pub use address::Address;
 pub use command::CenterCommand;
 pub use concat::{Assembly, Concat};
+pub use count::{Count, count};
 pub use data_coding::{Alphabet, DataCoding};
 pub use deliver::Deliver;
 pub use gsm7::Tables;
 pub use national::Language;
+pub use purpose::Purpose;
 pub use reader::{DecodeError, EncodeError, Remark, from_hex, to_hex};
 pub use report::{DeliverReport, SubmitReport};
 pub use split::{Plan, Splitting, plan};
@@ -61,6 +68,7 @@ pub use status::{Status, StatusClass};
 pub use status_report::StatusReport;
 pub use submit::Submit;
 pub use timestamp::NetworkTime;
+pub use transliterate::{Scope, shortened, transliterate};
 pub use udh::{Element, Header, Ports};
 pub use user_data::{Payload, UserData};
 pub use validity::Validity;

@@ -24,7 +24,9 @@ impl Router {
         match self.pending.remove(&id) {
             Some(pending) if pending.app == app => {
                 let connection = pending.run.message().connection().clone();
+                self.store.running(Some(id));
                 let progress = pending.run.answered(&mut self.apps, answer);
+                self.store.running(None);
                 self.conclude(id, connection, progress, now);
             }
             Some(pending) => {
@@ -80,6 +82,7 @@ impl Router {
         if self.desks.get(&connection.backend).is_some_and(|desk| desk.policy.loop_guard) {
             self.guard.heard(&connection, &unfinished.text, now);
         }
+        self.store.running(Some(id));
         let progress = phases::run(&mut self.apps, unfinished);
         self.conclude(id, connection, progress, now);
     }
@@ -110,6 +113,7 @@ impl Router {
     pub(super) fn give_up(&mut self, id: MessageId, why: &str, now: Timestamp) {
         if let Some(pending) = self.pending.remove(&id) {
             let connection = pending.run.message().connection().clone();
+            self.store.running(Some(id));
             let progress = pending.run.gave_up(&mut self.apps, why);
             self.conclude(id, connection, progress, now);
         }

@@ -8,7 +8,8 @@ use crate::store::{NewIncoming, Remembered};
 use crate::time::Timestamp;
 
 impl Router {
-    /// Takes one message from a source. It is safe, and may be acknowledged, after the next successful [`commit`](Router::commit).
+    /// Takes one message from a source, or one piece of a message, which waits in the store for the others. It is safe, and may be acknowledged, after
+    /// the next successful [`commit`](Router::commit).
     pub fn accept(&mut self, incoming: &Incoming, now: Timestamp) -> Result<MessageId, Refused> {
         self.may_write(now)?;
         check_connection(&incoming.connection)?;
@@ -16,23 +17,25 @@ impl Router {
         let Some(desk) = self.desks.get(&incoming.connection.backend) else {
             return Err(policy::unknown_backend(&incoming.connection.backend));
         };
-        if self.store.waiting(Direction::In) >= self.policy.max_waiting {
-            return Err(Refused::new(
-                Refusal::Busy,
-                format!("{} messages wait to be handled already; try again later", self.policy.max_waiting),
-            ));
-        }
         let origin = if desk.policy.tester { Origin::Test } else { Origin::Real };
+        self.has_room_for(&incoming.connection.backend)?;
+        let mut whole = None;
+        if let (Some(part), None) = (&incoming.part, &incoming.undecodable) {
+            if part.is_one_of_several() {
+                return self.accept_piece(incoming, part, origin, now);
+            }
+            let text = [&incoming.text, &*String::from_utf16_lossy(&part.units)].concat();
+            check_text(&text)?;
+            whole = Some(Incoming { text, part: None, ..incoming.clone() });
+        }
+        let incoming = whole.as_ref().unwrap_or(incoming);
         let mut duplicate_of = None;
         let id = self.ids.next(now);
         if let Some(key) = &incoming.redelivery_key {
-            let scope = format!("in {}", incoming.connection.backend);
-            let known = self.store.recall(&scope, key);
-            duplicate_of = self.written(known)?.filter(|known| now.since(known.at) < KEY_TIME);
+            let backend = &incoming.connection.backend;
+            duplicate_of = self.recall_delivery(backend, key, now)?;
             if duplicate_of.is_none() {
-                let what = Remembered { id, digest: Vec::new(), at: now };
-                let remembered = self.store.remember(&scope, key, &what);
-                self.written(remembered)?;
+                self.remember_delivery(backend, key, id, now)?;
             }
         }
         let state = match (&duplicate_of, &incoming.undecodable) {
@@ -47,6 +50,7 @@ impl Router {
             reason: incoming.undecodable.as_deref(),
             duplicate_of: duplicate_of.map(|known| known.id),
             origin,
+            joined: None,
             at: now,
         };
         let stored = self.store.accept(&row);
@@ -108,6 +112,24 @@ impl Router {
             self.written(remembered)?;
         }
         Ok(id)
+    }
+
+    /// Whether what waits for the apps leaves room for more from this backend.
+    fn has_room_for(&mut self, backend: &str) -> Result<(), Refused> {
+        let busy = |who: String| {
+            Err(Refused::new(Refusal::Busy, format!("{who} wait to be handled already; try again later")))
+        };
+        let (most, most_of_all) = (self.policy.max_waiting, self.policy.max_waiting_total);
+        let total = self.store.waiting(Direction::In);
+        if total >= most_of_all {
+            return busy(format!("{total} messages"));
+        }
+        if total < most {
+            return Ok(());
+        }
+        let waiting = self.store.waiting_of(backend, Direction::In);
+        let waiting = self.written(waiting)?;
+        if waiting >= most { busy(format!("{waiting} messages of backend {backend}")) } else { Ok(()) }
     }
 
     pub(super) fn may_write(&mut self, now: Timestamp) -> Result<(), Refused> {

@@ -15,9 +15,13 @@ mod delivery;
 mod durable;
 mod handling;
 mod intake;
+mod joining;
 mod policy;
+mod quota;
+mod reports;
 
 pub use policy::{BackendPolicy, Counters, Policy, Refusal, Refused};
+pub use quota::{Caps, Rate};
 
 use crate::apps::Host;
 use crate::guard::LoopGuard;
@@ -25,7 +29,7 @@ use crate::message::{Direction, Ids, MessageId, Name, Outgoing, State};
 use crate::phases::Apps;
 use crate::store::{Settlement, Store, StoreError, Unfinished};
 use crate::time::Timestamp;
-use delivery::{Desk, Flight};
+use delivery::{Desk, Flight, NextDue};
 use durable::Change;
 use handling::Pending;
 use std::collections::HashMap;
@@ -60,6 +64,9 @@ pub struct Router {
     /// that one that kills the process is known.
     suspects: bool,
 
+    /// When the longer message that has waited longest for its pieces is delivered as it is.
+    oldest_set: NextDue,
+
     /// Taken in the open transaction; given out by its commit.
     taken: Vec<Outgoing>,
     /// Given to a backend; its outcome is not known yet.
@@ -67,6 +74,8 @@ pub struct Router {
 
     /// What the open transaction decided. Kept until its commit: when that fails, it is written again, for an app is not asked twice.
     outcomes: Vec<Change>,
+    /// The number of the last step of the clock.
+    shifts: u64,
     /// The first error of the open transaction.
     doomed: Option<StoreError>,
     /// Why nothing is accepted at the moment.
@@ -90,6 +99,7 @@ impl Router {
     /// stores of several machines may meet, any number in a test. What an earlier process left unfinished goes on at the first `step`.
     pub fn new(store: Box<dyn Store>, apps: Apps, policy: Policy, seed: u64) -> Router {
         let ids = Ids::new(store.newest(), seed);
+        let shifts = store.shifts();
         let mut guard = LoopGuard::default();
         guard.set_limits(policy.loop_limits.clone());
         Router {
@@ -105,9 +115,11 @@ impl Router {
             pending: HashMap::new(),
             unclaimed: true,
             suspects: true,
+            oldest_set: NextDue::Unknown,
             taken: Vec::new(),
             flights: HashMap::new(),
             outcomes: Vec::new(),
+            shifts,
             doomed: None,
             trouble: None,
             started: false,
@@ -137,6 +149,7 @@ impl Router {
     pub fn set_policy(&mut self, policy: Policy) {
         self.guard.set_limits(policy.loop_limits.clone());
         self.policy = policy;
+        self.oldest_set = NextDue::Unknown;
     }
 
     /// The store, to open readers on it.
@@ -176,7 +189,9 @@ impl Router {
         for id in late.map(|(id, _)| *id).collect::<Vec<_>>() {
             self.give_up(id, "timed out", now);
         }
+        self.store.running(None);
         if self.trouble.is_none() {
+            self.join_overdue(now);
             self.claim(now);
             self.release_held(now);
             self.sweep(now);
@@ -207,10 +222,16 @@ impl Router {
             }
             for desk in self.desks.values().filter(|desk| desk.is_open()) {
                 match desk.next_due {
-                    delivery::NextDue::Unknown => earlier(now),
-                    delivery::NextDue::At(at) => earlier(at),
-                    delivery::NextDue::Never => {}
+                    NextDue::Unknown => earlier(now),
+                    NextDue::At(at) => earlier(at),
+                    NextDue::Never => {}
                 }
+            }
+            match self.oldest_set {
+                _ if self.clock_behind => {}
+                NextDue::Unknown => earlier(now),
+                NextDue::At(at) => earlier(at),
+                NextDue::Never => {}
             }
             if !self.clock_behind && self.store.waiting(Direction::Out) > 0 {
                 earlier(self.sweep_at);
@@ -224,8 +245,11 @@ impl Router {
         self.clock_behind = behind;
         if step > Duration::ZERO {
             log::warn!("the clock jumped forward by {step:?}; everything that waits moves along");
-            self.record(Change::Shift(step));
+            self.shifts += 1;
+            self.record(Change::Shift { number: self.shifts, step });
             self.desks.values_mut().for_each(Desk::look_again);
+            self.desks.values_mut().for_each(|desk| desk.shift(step));
+            self.oldest_set = NextDue::Unknown;
             for pending in self.pending.values_mut() {
                 pending.deadline = pending.deadline + step;
             }
@@ -288,6 +312,6 @@ impl Router {
     fn expire(&mut self, id: MessageId, taken: bool, now: Timestamp) {
         let settlement = Settlement { uncounted: taken, ..Settlement::new(State::Expired, "router") }
             .because("its validity ended before it could be sent");
-        self.record(Change::Settle { id, settlement, at: now });
+        self.record(Change::Settle { id, settlement, charge: None, at: now });
     }
 }

@@ -1,5 +1,6 @@
 //! The rules a router works by, what it refuses and what it counts: plain data.
 
+use super::quota::{Caps, Rate};
 use crate::guard;
 use crate::message::Name;
 use crate::retry::OnUncertain;
@@ -18,8 +19,16 @@ pub struct Policy {
     pub app_timeout: Duration,
     /// How many messages may wait for such answers at once.
     pub max_pending: usize,
-    /// Beyond so many unhandled messages nothing more is accepted: the source keeps them.
+    /// Beyond so many unhandled messages of one backend nothing more is accepted from it: the source keeps them. The others go on.
     pub max_waiting: u64,
+    /// Beyond so many unhandled messages of all backends together nothing more is accepted at all.
+    pub max_waiting_total: u64,
+    /// How long a longer message waits for its missing pieces, after the newest of them.
+    pub join_within: Duration,
+    /// So many longer messages of one sender may be incomplete; beyond that the one that waited longest is delivered as it is.
+    pub max_sets: usize,
+    /// So many pieces of one backend may wait for others; beyond that the message that waited longest is delivered as it is.
+    pub max_pieces: u64,
     /// Beyond so many unsent messages programs are refused; replies are always queued.
     pub max_queued: u64,
     /// How many messages are claimed for the apps in one transaction.
@@ -40,6 +49,10 @@ impl Default for Policy {
             app_timeout: Duration::from_secs(10),
             max_pending: 1_000,
             max_waiting: 100_000,
+            max_waiting_total: 1_000_000,
+            join_within: Duration::from_secs(24 * 3600),
+            max_sets: 8,
+            max_pieces: 10_000,
             max_queued: 5_000_000,
             batch: 256,
             poison_tries: 3,
@@ -64,6 +77,10 @@ pub struct BackendPolicy {
     pub validity: Option<Duration>,
     /// What to do about a message that may already have left.
     pub on_uncertain: Option<OnUncertain>,
+    /// How much it may send.
+    pub caps: Caps,
+    /// How fast it may send.
+    pub rate: Rate,
 }
 
 impl BackendPolicy {
@@ -76,6 +93,8 @@ impl BackendPolicy {
             loop_guard: true,
             validity: None,
             on_uncertain: None,
+            caps: Caps::default(),
+            rate: Rate::default(),
         }
     }
 

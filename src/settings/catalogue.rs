@@ -76,12 +76,26 @@ pub struct Key {
     pub example: Option<&'static str>,
     /// Other words that people try for it; they are not accepted, but lead to the right one.
     pub also: &'static [&'static str],
+    /// Keys of which one does instead, where it must be given.
+    pub unless: &'static [&'static str],
+    /// No two tables of one engine may have the same value. A text that is a path is compared by the file that it leads to.
+    pub unique: bool,
 }
 
 impl Key {
     /// A key that may be left out and then has no value.
     pub const fn new(name: &'static str, kind: Kind, about: &'static str) -> Key {
-        Key { name, kind, required: false, default: None, about, example: None, also: &[] }
+        Key {
+            name,
+            kind,
+            required: false,
+            default: None,
+            about,
+            example: None,
+            also: &[],
+            unless: &[],
+            unique: false,
+        }
     }
 
     /// A key of the older systems that has no effect.
@@ -102,6 +116,16 @@ impl Key {
     /// The same key, with other words that people try for it.
     pub const fn also(self, also: &'static [&'static str]) -> Key {
         Key { also, ..self }
+    }
+
+    /// The same key, which may be left out when one of these is given.
+    pub const fn unless(self, unless: &'static [&'static str]) -> Key {
+        Key { unless, ..self }
+    }
+
+    /// The same key, whose value two tables of one engine may not share.
+    pub const fn unique(self) -> Key {
+        Key { unique: true, ..self }
     }
 
     /// The same key, which must be given.

@@ -114,6 +114,12 @@ pub(super) const ROUTER: &[Key] = &[
         "messages that wait for such apps, in all",
     )
     .or("1000"),
+    Key::new(
+        "join_within",
+        Kind::Duration { min: Duration::from_secs(60), max: Duration::from_secs(31 * 24 * 3600) },
+        "how long a longer message waits for its missing parts",
+    )
+    .or("24h"),
     Key::new("loop_repeats", SMALL_COUNT, "the same text this often is a loop").or("3"),
     Key::new("loop_repeats_within", Kind::Duration { min: SECOND, max: DAY }, "counted over this time")
         .or("60 s"),
@@ -151,36 +157,6 @@ pub(super) const BACKEND: &[Key] = &[
 
 /// Engines that are recognised and not in this build.
 pub(super) const ENGINES: &[EngineSpec] = &[
-    EngineSpec {
-        name: "gsm",
-        aliases: &["rapidsms.backends.gsm"],
-        keys: &[
-            Key::new("PORT", Kind::Text, "the modem's serial port")
-                .required()
-                .such_as("/dev/ttyUSB0")
-                .also(&["device", "tty", "modem", "serial_port"]),
-            Key::new("baudrate", Kind::Integer { min: 300, max: 4_000_000 }, "speed of the line")
-                .or("115200")
-                .also(&["speed", "baud", "bps"]),
-            Key::new("bytesize", Kind::Integer { min: 5, max: 8 }, "data bits").or("8"),
-            Key::new("parity", Kind::OneOf(&["N", "E", "O", "M", "S"]), "parity bit").or("N"),
-            Key::new("stopbits", Kind::Integer { min: 1, max: 2 }, "stop bits").or("1"),
-            Key::new("rtscts", Kind::Boolean, "hardware flow control").or("false"),
-            Key::new("xonxoff", Kind::Boolean, "software flow control").or("false"),
-            Key::new("dsrdtr", Kind::Boolean, "DSR/DTR flow control").or("false"),
-            Key::new("timeout", TIMEOUT, "how long the modem may take to answer").or("10 s"),
-            Key::new("writetimeout", TIMEOUT, "how long writing to the modem may take"),
-            Key::ignored("intercharTimeout", "answers are read line by line"),
-            Key::new("pin", Kind::Secret, "the SIM's PIN"),
-            Key::new("service_center", Kind::Text, "number of the message centre, when the SIM's is wrong")
-                .such_as("+15550100000")
-                .also(&["smsc", "service_centre"]),
-            Key::new("max_csm", Kind::Integer { min: 1, max: 255 }, "the most parts of one message"),
-        ],
-        built: false,
-        tester: false,
-        about: "a GSM modem on a serial port",
-    },
     EngineSpec {
         name: "email",
         aliases: &["rapidsms.backends.email"],

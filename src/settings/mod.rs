@@ -12,10 +12,10 @@
 //! [`Catalogue`]'s business; the shipped settings.toml shows all of it.
 //!
 //! This room depends on no other. It never opens a database, a socket or a device, starts nothing and keeps nothing; besides the
-//! settings file it reads only the files and variables that the file names as the source of a secret. A secret is never part of a fault.
+//! settings file it reads only the files and variables that the file names as the source of a secret, and follows links to devices. A secret is never part of a fault.
 //!
-//! Reading order: `catalogue` and `known` (what may be set), `source` and `tree` (text), `table` and `value` (one table), `read` and
-//! `apps` (the whole), `options` (what an engine gets), `fault` (what is wrong).
+//! Reading order: `catalogue` and `known` (what may be set), `source` and `tree` (text), `table` and `value` (one table), `read`, `apps`
+//! and `unique` (the whole), `options` (what an engine gets), `fault` (what is wrong).
 
 mod apps;
 mod catalogue;
@@ -27,6 +27,7 @@ mod secret;
 mod source;
 mod table;
 mod tree;
+mod unique;
 mod value;
 
 use std::ffi::OsString;
@@ -188,6 +189,8 @@ pub struct RouterSettings {
     pub app_timeout: Duration,
     /// Messages that wait for such apps, in all.
     pub max_pending: usize,
+    /// How long a longer message waits for its missing parts.
+    pub join_within: Duration,
     /// The same text this often ...
     pub loop_repeats: usize,
     /// ... within this time is a loop.

@@ -9,6 +9,7 @@ use super::options::{Digest, Options};
 use super::source::{Place, Show};
 use super::table::Reader;
 use super::tree::{Entry, Node, Raw, Table, title_of};
+use super::unique;
 use super::value::Value;
 use super::{BackendSettings, Database, Handler, OnUncertain, RouterSettings, Settings, Web};
 
@@ -99,6 +100,7 @@ fn router(reader: &mut Reader<'_>, root: &Table, top: &Place) -> RouterSettings 
         on_uncertain: on_uncertain(&options).unwrap_or_default(),
         app_timeout: time("app_timeout"),
         max_pending: count("max_pending"),
+        join_within: time("join_within"),
         loop_repeats: count("loop_repeats"),
         loop_repeats_within: time("loop_repeats_within"),
         loop_replies: count("loop_replies"),
@@ -220,7 +222,7 @@ fn listen(reader: &mut Reader<'_>, entry: &Entry) -> Vec<SocketAddr> {
         }
         _ => std::slice::from_ref(&entry.node),
     };
-    let mut addresses = Vec::new();
+    let mut addresses: Vec<(SocketAddr, Place)> = Vec::new();
     for item in items {
         let text = match &item.value {
             Raw::Text(text) => text.trim().to_lowercase(),
@@ -228,11 +230,29 @@ fn listen(reader: &mut Reader<'_>, entry: &Entry) -> Vec<SocketAddr> {
             _ => String::new(),
         };
         match text.replacen("localhost:", "127.0.0.1:", 1).parse::<SocketAddr>() {
-            Ok(address) => addresses.push(address),
+            Ok(address) => match addresses.iter().find(|(other, _)| is_covered(address, *other)) {
+                None => addresses.push((address, reader.place(item))),
+                Some((other, before)) => {
+                    let (line, column) = before.position();
+                    let message = format!(
+                        "{address} is listened on already, by {other} in line {line}, column {column}"
+                    );
+                    let place = reader.place(item);
+                    reader.error(&place, message, "take one of them out");
+                }
+            },
             Err(_) => wrong_address(reader, item, &text),
         }
     }
-    addresses
+    addresses.into_iter().map(|(address, _)| address).collect()
+}
+
+/// Whether one listener leaves no room for the other: the same address, or one of them every address. Port 0 is any free port.
+fn is_covered(one: SocketAddr, other: SocketAddr) -> bool {
+    let every = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() == other.port()
+        && one.port() != 0
+        && (one.ip() == other.ip() || (every && one.is_ipv4() == other.is_ipv4()))
 }
 
 fn wrong_address(reader: &mut Reader<'_>, item: &Node, text: &str) {
@@ -251,7 +271,10 @@ fn wrong_address(reader: &mut Reader<'_>, item: &Node, text: &str) {
 fn backends(reader: &mut Reader<'_>, root: &Table, router: &RouterSettings) -> Vec<BackendSettings> {
     let Some(entry) = root.get("installed_backends") else { return Vec::new() };
     let Some(table) = reader.table("[INSTALLED_BACKENDS.name]", entry) else { return Vec::new() };
-    table.entries.iter().filter_map(|entry| backend(reader, entry, router)).collect()
+    let backends: Vec<BackendSettings> =
+        table.entries.iter().filter_map(|entry| backend(reader, entry, router)).collect();
+    unique::check(reader, &backends);
+    backends
 }
 
 fn backend(reader: &mut Reader<'_>, entry: &Entry, router: &RouterSettings) -> Option<BackendSettings> {

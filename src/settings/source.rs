@@ -117,6 +117,11 @@ impl Place {
         self.span.start
     }
 
+    /// The folder of the settings file.
+    pub fn folder(&self) -> &Path {
+        &self.source.directory
+    }
+
     /// Line and column, both counted from 1.
     pub fn position(&self) -> (usize, usize) {
         let (number, line) = self.source.line_at(self.span.start);

@@ -114,9 +114,14 @@ impl Reader<'_> {
         }
         for key in groups.iter().copied().flatten() {
             let given = table.get(&key.name.to_lowercase()).is_some();
-            if key.required && !given {
+            let replaced = key.unless.iter().any(|other| table.get(&other.to_lowercase()).is_some());
+            if key.required && !given && !replaced {
                 let message = format!("{title} needs the key {}: {}", quote(key.name), key.about);
-                self.error(header, message, format!("for example: {}", value::example(key)));
+                let mut help = format!("for example: {}", value::example(key));
+                if !key.unless.is_empty() {
+                    help.push_str(&format!("; or one of {}", key.unless.join(", ")));
+                }
+                self.error(header, message, help);
             }
             if let (None, Some(default)) = (options.value(key.name), key.default)
                 && let Ok(value) = value::from_default(&key.kind, default)

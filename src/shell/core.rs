@@ -13,16 +13,19 @@ use crate::router::{BackendPolicy, Policy, Refusal, Refused, Router};
 use crate::settings::{BackendSettings, Settings};
 use crate::store::StoreError;
 use crate::time::{Clock, Timestamp};
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, Sender};
 use sd_notify::NotifyState;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// So many events make one batch at most.
 const BATCH: usize = 1_024;
 /// How often the store is looked after.
 const UPKEEP: Duration = Duration::from_secs(60);
+/// After so many commits a pause is used to keep the store tidy.
+const TIDY_AFTER: u32 = 16;
 /// How long a clean stop may take.
 pub const STOP_TIME: Duration = Duration::from_secs(9);
 /// So many given-up threads are a reason to begin again with a new process.
@@ -35,6 +38,15 @@ pub enum Ending {
     Stopped,
     /// Too many threads were given up: the process should begin again.
     Restart,
+}
+
+/// The thread that keeps the store tidy ([`Keeper`](crate::store::Keeper)).
+#[derive(Debug)]
+pub struct Keeping {
+    /// Has room for one, so asking never waits.
+    pub asked: Sender<()>,
+    /// Ends when `asked` is dropped.
+    pub thread: JoinHandle<()>,
 }
 
 /// The router's thread.
@@ -54,6 +66,7 @@ pub struct Core {
     upkeep_at: Instant,
     /// There may be more to delete in a quiet moment.
     purging: bool,
+    keeper: Option<Keeping>,
     watchdog: Option<Duration>,
     fed_at: Instant,
     stop_by: Option<Instant>,
@@ -87,12 +100,19 @@ impl Core {
             leaving: Vec::new(),
             upkeep_at: started + UPKEEP,
             purging: false,
+            keeper: None,
             watchdog: sd_notify::watchdog_enabled().map(|limit| limit / 2),
             fed_at: started,
             stop_by: None,
             ending: Ending::Stopped,
             told: Vec::new(),
         }
+    }
+
+    /// Has the store kept tidy by another thread.
+    pub fn with_keeper(mut self, keeper: Keeping) -> Core {
+        self.keeper = Some(keeper);
+        self
     }
 
     /// Takes over what an earlier process left, starts the apps and the backends. After this the router accepts.
@@ -162,6 +182,9 @@ impl Core {
                 until = until.min(moment + patience);
             }
         }
+        if self.router.store().untidy() >= TIDY_AFTER {
+            self.tidy();
+        }
         self.events.recv_deadline(until).ok()
     }
 
@@ -170,6 +193,9 @@ impl Core {
         self.router.step(now);
         let committed = self.router.commit(now);
         let error = committed.as_ref().err();
+        // Who is told that something was refused and then asks for the health gets the same answer.
+        let trouble = self.router.trouble().map(ToString::to_string);
+        self.board.lock().trouble = trouble;
         for told in self.told.drain(..) {
             told(error);
         }
@@ -178,7 +204,6 @@ impl Core {
         }
         let store = self.router.store();
         let (waiting_in, waiting_out) = (store.waiting(Direction::In), store.waiting(Direction::Out));
-        let trouble = self.router.trouble().map(ToString::to_string);
         let mut board = self.board.lock();
         board.progress_at = now;
         board.counters = self.router.counters();
@@ -187,8 +212,12 @@ impl Core {
             notice.in_flight = self.router.in_flight(name);
         }
         (board.waiting_in, board.waiting_out) = (waiting_in, waiting_out);
-        if board.trouble != trouble {
-            board.trouble = trouble;
+    }
+
+    /// Asks for housekeeping; a keeper that is at work already takes what came meanwhile along.
+    fn tidy(&self) {
+        if let Some(keeper) = &self.keeper {
+            let _ = keeper.asked.try_send(());
         }
     }
 
@@ -250,6 +279,10 @@ impl Core {
                 self.router.store_mut().mark_damaged(&what);
             }
             Event::Stop => self.stop(),
+            Event::Restart => {
+                self.ending = Ending::Restart;
+                self.stop();
+            }
         }
     }
 
@@ -444,12 +477,8 @@ impl Core {
         }
         // A little in each round, so that nothing that is due waits for the rest.
         self.purging = self.router.purge(now);
-        // Tidying needs no transaction open.
-        if self.router.commit(now).is_ok()
-            && !self.purging
-            && let Err(error) = self.router.store_mut().tidy()
-        {
-            log::warn!("{error}");
+        if let Err(error) = self.router.commit(now) {
+            log::debug!("nothing was deleted: {error}");
         }
     }
 
@@ -554,6 +583,10 @@ impl Core {
         // Whoever still waits for an answer gets one.
         self.refuse_the_rest(now);
         self.turn(now);
+        if let Some(Keeping { asked, thread }) = self.keeper.take() {
+            drop(asked);
+            let _ = thread.join();
+        }
         if let Err(error) = self.router.store_mut().close() {
             log::error!("{error}");
         }
@@ -600,6 +633,7 @@ pub(crate) fn policy(settings: &Settings) -> Policy {
         on_uncertain: settings.router.on_uncertain,
         app_timeout: settings.router.app_timeout,
         max_pending: settings.router.max_pending,
+        join_within: settings.router.join_within,
         retention: settings.database.purge_after,
         loop_limits: guard::Limits {
             repetitions: settings.router.loop_repeats,
@@ -620,5 +654,6 @@ pub(crate) fn backend_policy(settings: &BackendSettings, window: usize) -> Backe
         loop_guard: settings.loop_guard,
         validity: Some(settings.validity),
         on_uncertain: Some(settings.on_uncertain),
+        ..BackendPolicy::real()
     }
 }

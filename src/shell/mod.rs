@@ -5,6 +5,7 @@
 //! | `router` | owns the router and the store's writer ([`core`]) |
 //! | `backend/NAME` | one backend, started again for ever (`supervisor`) |
 //! | `web`, `web/2` ... | one listener each; `control` the same for the command line's Unix socket |
+//! | `keeper` | moves what is committed from the store's log into its file |
 //! | `page/N` | pages and the reading API, each with a reader of its own on the store |
 //! | `check` | after an unclean stop: reads the whole store once, then ends |
 //! | `signals` | turns signals into events |
@@ -16,7 +17,7 @@ pub mod journal;
 mod signals;
 mod supervisor;
 
-pub use self::core::Ending;
+pub use self::core::{Ending, Keeping};
 
 use crate::hub::board::Board;
 use crate::hub::event::{self, Event, Mouth};
@@ -25,7 +26,7 @@ use crate::registry::Registry;
 use crate::router::{Policy, Router};
 use crate::settings::{Settings, SettingsError};
 use crate::store::sqlite::{Opened, Sqlite};
-use crate::store::{Store, StoreError};
+use crate::store::{Keeper, Store, StoreError};
 use crate::time::Timestamp;
 use crate::web::door::{Door, DoorHandle, Limits};
 use crate::web::pages;
@@ -121,10 +122,14 @@ impl Daemon {
         let (mouth, events) = event::channel();
         let board = Board::default();
         let newest = store.newest().map_or(Timestamp::default(), |id| id.time());
+        let keeping = store.keeper().map(keep).transpose()?;
         let router = Router::new(Box::new(store), apps, Policy::default(), seed());
         let access = Access { token: settings.web.token.clone(), hosts: settings.web.hosts.clone() };
         let mut core =
             core::Core::new(router, registry, settings, (mouth.clone(), events), board.clone(), newest);
+        if let Some(keeping) = keeping {
+            core = core.with_keeper(keeping);
+        }
         let (ready, started) = crossbeam_channel::bounded(1);
         let router = spawn("router".into(), move || {
             core.start();
@@ -163,10 +168,11 @@ impl Daemon {
                 0 => "web".to_string(),
                 _ => format!("web/{}", index + 1),
             };
-            let handle = door.handle();
+            let (handle, mouth) = (door.handle(), mouth.clone());
             let thread = spawn(name, move || {
                 if let Err(error) = door.run(site) {
-                    log::error!("a listener failed: {error}");
+                    log::error!("a listener failed ({error}): this process ends and begins again");
+                    mouth.say(Event::Restart);
                 }
             })?;
             daemon.doors.push((handle, thread));
@@ -203,7 +209,7 @@ impl Daemon {
         let Daemon { router, doors, readers, pages, socket, .. } = self;
         let ending = router.join().unwrap_or_else(|panic| {
             // A fault of this program, not of a message: begin again with a clean memory.
-            log::error!("the router's thread panicked: {}", supervisor::words(&*panic));
+            log::error!("the router's thread panicked: {}", crate::phases::said(&*panic));
             Ending::Restart
         });
         for (handle, _) in &doors {
@@ -247,6 +253,19 @@ fn open(database: &Path) -> Result<Opened, StoreError> {
         }
         opened => opened,
     }
+}
+
+/// Starts the thread that keeps the store tidy.
+fn keep(mut keeper: Box<dyn Keeper>) -> Result<Keeping, StartError> {
+    let (asked, asks) = crossbeam_channel::bounded(1);
+    let thread = spawn("keeper".into(), move || {
+        for () in asks {
+            if let Err(error) = keeper.tidy() {
+                log::warn!("the store could not be tidied, which is tried again: {error}");
+            }
+        }
+    })?;
+    Ok(Keeping { asked, thread })
 }
 
 /// Reads the whole store once, beside the running router.

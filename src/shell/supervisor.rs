@@ -84,7 +84,9 @@ fn supervise(settings: &BackendSettings, engine: Engine, line: &Line, id: &LineI
             Ok(Ok(())) if line.is_stopping() => return line.give_back("the backend was told to stop first"),
             Ok(Ok(())) => BackendError::Lost("the engine ended by itself".into()),
             Ok(Err(error)) => error,
-            Err(panic) => BackendError::Lost(format!("the engine panicked: {}", words(&*panic))),
+            Err(panic) => {
+                BackendError::Lost(format!("the engine panicked: {}", crate::phases::said(&*panic)))
+            }
         };
         line.give_back(&format!("the backend went down: {error}"));
         if line.is_stopping() {
@@ -120,12 +122,6 @@ fn backoff(failures: u32) -> Duration {
     // Without randomness the waits are only less spread.
     let _ = getrandom::fill(&mut random);
     crate::retry::spread(wait, u64::from(random[0]))
-}
-
-/// What a panic said.
-pub fn words(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_string());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a message".into())
 }
 
 #[cfg(test)]

@@ -5,12 +5,20 @@
 //! free, so that a store that forgets its oldest messages walks through memory in one direction. Readers have their own copy, which commits
 //! keep up to date as long as there is a reader. A commit cannot fail, hence nothing is ever undone and no undo log is kept.
 
+mod carriers;
+mod lanes;
+mod pieces;
 mod reader;
 mod slab;
+mod upkeep;
 
+use super::turns::in_turns;
 use super::*;
-use reader::{Committed, Counts, MemoryReader, lock};
-use slab::{Address, Agenda, CLAIMED, INBOUND, Lane, Line, Message, NOT_DUE, Place, READY, Slab};
+use crate::message::Name;
+use carriers::CarrierNames;
+use pieces::Pieces;
+use reader::{Committed, MemoryReader, lock};
+use slab::{Address, Agenda, CLAIMED, INBOUND, Line, Message, Place, READY, Slab};
 use std::cell::Cell;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -25,20 +33,26 @@ pub struct Memory {
     backend_numbers: HashMap<Name, u32>,
     addresses: Vec<Address>,
     unused_addresses: Vec<u32>,
-    /// Received messages that may be claimed, by [`Tried`]. Entries may be stale: the slot decides.
-    ready: [Agenda; 2],
+    /// The backend at which the last claim began.
+    turn: Option<u32>,
     /// Ends of validity of outgoing messages. Entries may be stale: the slot decides.
     validity: Agenda,
-    remote: HashMap<Arc<str>, Vec<Place>>,
+    carriers: CarrierNames,
     keys: HashMap<Box<str>, HashMap<Box<str>, Remembered>>,
+    pieces: Pieces,
+    /// When a count of what a backend sent began, and how much it is.
+    spent: HashMap<(Name, Period), (Timestamp, u64)>,
     contacts: BTreeMap<i64, Contact>,
     last_contact: i64,
+    shifts: u64,
     actors: HashMap<Arc<str>, ()>,
     last_actor: Arc<str>,
     /// How many ended messages to keep, and those there are in the order of their ends.
     keep: Option<usize>,
     ended: VecDeque<Place>,
     waiting: [u64; 2],
+    /// What the apps see at the moment.
+    running: Option<MessageId>,
     /// Messages that changed since the last commit, as long as anybody reads.
     touched: Vec<Place>,
     transaction: u32,
@@ -64,12 +78,16 @@ impl Memory {
             backend_numbers: HashMap::new(),
             addresses: Vec::new(),
             unused_addresses: Vec::new(),
-            ready: [Agenda::new(), Agenda::new()],
+            running: None,
+            turn: None,
             validity: Agenda::new(),
-            remote: HashMap::new(),
+            carriers: CarrierNames::default(),
             keys: HashMap::new(),
+            pieces: Pieces::default(),
+            spent: HashMap::new(),
             contacts: BTreeMap::new(),
             last_contact: 0,
+            shifts: 0,
             actors: HashMap::new(),
             last_actor: Arc::from(""),
             keep: None,
@@ -109,6 +127,10 @@ impl Store for Memory {
             rare.raw.clone_from(&new.incoming.raw);
             rare.source_time = new.incoming.source_time;
         }
+        if let Some(joined) = new.joined {
+            message.partial = joined.partial;
+            message.rare().parts = Some(joined.parts);
+        }
         self.insert(message, actor);
         Ok(())
     }
@@ -119,36 +141,51 @@ impl Store for Memory {
         limit: usize,
         _now: Timestamp,
     ) -> Result<Vec<Unfinished>, StoreError> {
-        let before = tried == Tried::Before;
-        let mut claimed = Vec::new();
-        while claimed.len() < limit {
-            let slab = &self.slab;
-            let first = self.ready[usize::from(before)].pop(&|turn, place| {
-                let claimable = |message: &Message| {
-                    message.due == READY && message.tried == before && message.turn() == turn
-                };
-                slab.get(place).is_some_and(claimable)
-            });
-            let Some((_, place)) = first else { break };
-            let Some(message) = self.change(place) else { continue };
-            message.due = CLAIMED;
-            message.attempts += 1;
-            message.redelivered |= before;
-            let Some(message) = self.slab.get(place) else { continue };
-            let address = &self.addresses[message.address as usize];
-            claimed.push(Unfinished {
-                id: message.id(),
-                connection: address.connection.clone(),
-                text: message.text.to_string(),
-                received_at: message.created_at,
-                source_time: message.rare.as_ref().and_then(|rare| rare.source_time),
-                attempt: message.attempts,
-                redelivered: message.redelivered,
-                origin: message.origin,
-                contact: address.contact.and_then(|contact| self.contacts.get(&contact)).cloned(),
-            });
+        let receiving = |line: &Line| line.counts[Direction::In as usize][State::Received as usize] > 0;
+        let lines: Vec<u32> =
+            (0..).zip(&self.backends).filter(|(_, line)| receiving(line)).map(|(number, _)| number).collect();
+        if tried == Tried::Before {
+            return Ok(self.claim_least_tried(&lines, limit));
         }
+        let last = self.turn;
+        let pull = |line, count| Ok(self.claim_from(line, count));
+        let (mut claimed, began) = in_turns(&lines, last, limit, pull)?;
+        self.turn = began.or(last);
+        claimed.sort_unstable_by_key(|message: &Unfinished| message.id);
         Ok(claimed)
+    }
+
+    fn begin_set(&mut self, new: &NewSet<'_>) -> Result<i64, StoreError> {
+        self.changed = true;
+        Ok(self.pieces.begin(new))
+    }
+
+    fn keep_piece(&mut self, set: i64, piece: &Piece, now: Timestamp) -> Result<(), StoreError> {
+        self.changed = true;
+        self.pieces.keep(set, piece, now);
+        Ok(())
+    }
+
+    fn sets(&mut self, connection: &Connection) -> Result<Vec<PieceSet>, StoreError> {
+        Ok(self.pieces.sets(connection))
+    }
+
+    fn stalest_set(&mut self, backend: Option<&str>) -> Result<Option<PieceSet>, StoreError> {
+        Ok(self.pieces.stalest(backend))
+    }
+
+    fn pieces(&mut self, set: i64) -> Result<Vec<Piece>, StoreError> {
+        Ok(self.pieces.pieces(set))
+    }
+
+    fn end_set(&mut self, set: i64) -> Result<(), StoreError> {
+        self.changed = true;
+        self.pieces.end(set);
+        Ok(())
+    }
+
+    fn pieces_of(&mut self, backend: &str) -> Result<u64, StoreError> {
+        Ok(self.pieces.of(backend))
     }
 
     fn finish(&mut self, id: MessageId, ending: &Ending, now: Timestamp) -> Result<bool, StoreError> {
@@ -189,6 +226,7 @@ impl Store for Memory {
         message.about = new.in_response_to;
         message.reason = new.reason.map(Arc::from);
         message.expires_at = new.expires_at;
+        message.wishes = new.wishes;
         if new.not_before.is_some() {
             message.rare().not_before = new.not_before;
         }
@@ -234,11 +272,15 @@ impl Store for Memory {
             return Ok(false);
         }
         let back = matches!(settlement.state, State::Queued | State::Uncertain);
-        let remote = settlement.remote_id.as_deref().map(Arc::<str>::from);
-        if let Some(remote) = &remote {
-            let former = message.rare.as_ref().and_then(|rare| rare.remote_id.clone());
-            self.forget_remote(former.as_deref(), place);
-            self.remote.entry(remote.clone()).or_default().push(place);
+        let remote = named_parts(&settlement.remote_ids).next().map(|(_, name)| Arc::<str>::from(name));
+        let was_named = message.rare.as_ref().is_some_and(|rare| rare.remote_id.is_some());
+        if is_final(settlement.state) {
+            if was_named {
+                self.carriers.forget(id);
+            }
+        } else if remote.is_some() {
+            let backend = self.addresses[message.address as usize].backend;
+            self.carriers.give(id, backend, &settlement.remote_ids, now);
         }
         let actor = self.actor(&settlement.actor);
         let reason = settlement.reason.as_deref().map(Arc::from);
@@ -309,15 +351,19 @@ impl Store for Memory {
         Ok(found)
     }
 
-    fn by_remote_id(&mut self, backend: &str, remote_id: &str) -> Result<Option<MessageId>, StoreError> {
-        let Some(known) = self.remote.get(remote_id) else { return Ok(None) };
-        let newest = known
-            .iter()
-            .filter_map(|&place| self.slab.get(place))
-            .filter(|message| &*self.addresses[message.address as usize].connection.backend == backend)
-            .map(Message::id)
-            .max();
-        Ok(newest)
+    fn named(&mut self, backend: &str, remote_id: &str) -> Result<Option<Named>, StoreError> {
+        let Some(&backend) = self.backend_numbers.get(backend) else { return Ok(None) };
+        Ok(self.carriers.find(backend, remote_id))
+    }
+
+    fn arrived(&mut self, id: MessageId, part: u32) -> Result<u32, StoreError> {
+        self.changed = true;
+        Ok(self.carriers.arrived(id, part))
+    }
+
+    fn backend_of(&mut self, id: MessageId) -> Result<Option<Name>, StoreError> {
+        let message = self.slab.find(id).and_then(|place| self.slab.get(place));
+        Ok(message.map(|message| self.addresses[message.address as usize].connection.backend.clone()))
     }
 
     fn recall(&mut self, scope: &str, key: &str) -> Result<Option<Remembered>, StoreError> {
@@ -367,51 +413,48 @@ impl Store for Memory {
         Ok(())
     }
 
+    fn spend(
+        &mut self,
+        backend: &str,
+        period: Period,
+        since: Timestamp,
+        parts: u32,
+    ) -> Result<(), StoreError> {
+        self.changed = true;
+        let (began, count) = self.spent.entry((backend.into(), period)).or_insert((since, 0));
+        if *began < since {
+            (*began, *count) = (since, 0);
+        }
+        *count += u64::from(parts);
+        Ok(())
+    }
+
+    fn spent(&mut self, backend: &str, period: Period, since: Timestamp) -> Result<u64, StoreError> {
+        let known = self.spent.get(&(backend.into(), period)).filter(|(began, _)| *began >= since);
+        Ok(known.map_or(0, |(_, count)| *count))
+    }
+
+    fn running(&mut self, id: Option<MessageId>) {
+        self.running = id;
+    }
+
     fn recover(
         &mut self,
         in_hand: &dyn Fn(MessageId) -> bool,
         _now: Timestamp,
     ) -> Result<Vec<Taken>, StoreError> {
-        let mut sending = Vec::new();
-        for place in self.slab.places() {
-            let Some(message) = self.slab.get_mut(place) else { continue };
-            if message.due != CLAIMED || in_hand(message.id()) {
-                continue;
-            }
-            if message.class == INBOUND {
-                message.tried = true;
-                self.set_due(place, READY);
-            } else {
-                sending.push(message.taken(&self.addresses));
-            }
-        }
-        Ok(sending)
+        Ok(self.release(in_hand))
     }
 
-    fn shift(&mut self, by: Duration) -> Result<(), StoreError> {
-        self.validity.heap.clear();
-        for line in &mut self.backends {
-            line.due.iter_mut().for_each(|agenda| agenda.heap.clear());
-        }
-        for place in self.slab.places() {
-            let waits = |message: &Message| message.class != INBOUND && !is_ended(message.state);
-            if !self.slab.get(place).is_some_and(waits) {
-                continue;
-            }
-            let Some(message) = self.change(place) else { continue };
-            message.expires_at = message.expires_at + by;
-            if let Some(rare) = &mut message.rare {
-                rare.not_before = rare.not_before.map(|at| at + by);
-                rare.retry_at = rare.retry_at.map(|at| at + by);
-            }
-            let (due, until) = (message.due, message.expires_at.0);
-            if due != NOT_DUE && due != CLAIMED {
-                self.set_due(place, (Timestamp(due) + by).0);
-            }
-            self.validity.push(until, place, self.slab.len());
-        }
-        for remembered in self.keys.values_mut().flat_map(HashMap::values_mut) {
-            remembered.at = remembered.at + by;
+    fn shifts(&self) -> u64 {
+        self.shifts
+    }
+
+    fn shift(&mut self, number: u64, by: Duration) -> Result<(), StoreError> {
+        if number > self.shifts {
+            self.shifts = number;
+            self.changed = true;
+            self.move_along(by);
         }
         Ok(())
     }
@@ -426,21 +469,17 @@ impl Store for Memory {
             keys.retain(|_, remembered| remembered.at >= keys_before);
             !keys.is_empty()
         });
-        let Some(before) = before else { return Ok(0) };
-        let mut gone = self.slab.places();
-        let old = |message: &Message| is_ended(message.state) && message.updated_at < before;
-        gone.retain(|&place| self.slab.get(place).is_some_and(old));
-        gone.truncate(limit);
-        for &place in &gone {
-            self.remove(place);
-        }
-        let slab = &self.slab;
-        self.ended.retain(|&place| slab.get(place).is_some());
-        Ok(gone.len())
+        Ok(before.map_or(0, |before| self.delete(before, limit)))
     }
 
     fn waiting(&self, direction: Direction) -> u64 {
         self.waiting[direction as usize]
+    }
+
+    fn waiting_of(&mut self, backend: &str, direction: Direction) -> Result<u64, StoreError> {
+        let Some(&number) = self.backend_numbers.get(backend) else { return Ok(0) };
+        let counts = &self.backends[number as usize].counts[direction as usize];
+        Ok(State::ALL.into_iter().filter(|state| state.is_open()).map(|state| counts[state as usize]).sum())
     }
 
     fn commit(&mut self) -> Result<(), StoreError> {
@@ -469,6 +508,7 @@ impl Store for Memory {
                 }
             }
         }
+        committed.pieces = self.pieces.counts();
         committed.counts.clear();
         committed.counts.extend(self.backends.iter().map(|line| (line.name.clone(), line.counts)));
         Ok(())
@@ -486,272 +526,10 @@ impl Store for Memory {
             let messages = self.slab.places().into_iter().filter_map(|place| self.slab.get(place));
             committed.records =
                 messages.map(|message| (message.key, message.detail(&self.addresses))).collect();
+            committed.pieces = self.pieces.counts();
             committed.counts = self.backends.iter().map(|line| (line.name.clone(), line.counts)).collect();
             self.watched.set(true);
         }
         Ok(Box::new(MemoryReader { committed: self.committed.clone() }))
-    }
-}
-
-/// So many distinct actors share their names; more than that are not names but noise.
-const ACTOR_LIMIT: usize = 1_000;
-
-impl Memory {
-    /// The number of a connection, new on first sight.
-    fn address(&mut self, connection: &Connection) -> u32 {
-        let backend = match self.backend_numbers.get(&connection.backend) {
-            Some(&backend) => backend,
-            None => self.new_backend(&connection.backend),
-        };
-        if let Some(&address) = self.backends[backend as usize].connections.get(&connection.identity) {
-            return address;
-        }
-        let new = Address {
-            connection: connection.clone(),
-            backend,
-            contact: None,
-            messages: 0,
-            lanes: Default::default(),
-        };
-        let number = match self.unused_addresses.pop() {
-            Some(number) => {
-                self.addresses[number as usize] = new;
-                number
-            }
-            None => {
-                self.addresses.push(new);
-                u32::try_from(self.addresses.len() - 1).unwrap_or(u32::MAX)
-            }
-        };
-        self.backends[backend as usize].connections.insert(connection.identity.clone(), number);
-        number
-    }
-
-    fn contact_number(&self, connection: &Connection) -> Option<i64> {
-        let backend = *self.backend_numbers.get(&connection.backend)?;
-        let address = *self.backends[backend as usize].connections.get(&connection.identity)?;
-        self.addresses[address as usize].contact
-    }
-
-    fn new_backend(&mut self, name: &Name) -> u32 {
-        let number = u32::try_from(self.backends.len()).unwrap_or(u32::MAX);
-        self.backend_numbers.insert(name.clone(), number);
-        self.backends.push(Line {
-            name: name.clone(),
-            actor: backend_actor(name).into(),
-            connections: HashMap::new(),
-            due: [Agenda::new(), Agenda::new(), Agenda::new()],
-            counts: Counts::default(),
-        });
-        number
-    }
-
-    fn actor(&mut self, actor: &str) -> Arc<str> {
-        if *self.last_actor != *actor {
-            self.last_actor = match self.actors.get_key_value(actor) {
-                Some((known, ())) => known.clone(),
-                None => {
-                    if self.actors.len() >= ACTOR_LIMIT {
-                        self.actors.clear();
-                    }
-                    let new: Arc<str> = actor.into();
-                    self.actors.insert(new.clone(), ());
-                    new
-                }
-            };
-        }
-        self.last_actor.clone()
-    }
-
-    fn insert(&mut self, mut message: Message, actor: Arc<str>) -> Place {
-        message.step(message.created_at, 0, actor, message.reason.clone());
-        let (state, address, class) = (message.state, message.address as usize, message.class);
-        let own_time = message.rare.as_ref().and_then(|rare| rare.not_before);
-        let at = message.created_at;
-        self.newest = Some(message.id());
-        self.addresses[address].messages += 1;
-        self.count(message.address, message.direction(), None, Some(state));
-        let place = self.slab.insert(message);
-        // Notes that it changed.
-        let _ = self.change(place);
-        if state.is_open() {
-            if let Some(time) = own_time {
-                self.set_due(place, time.0);
-            } else {
-                let lane = &mut self.addresses[address].lanes[usize::from(class)];
-                lane.places.push_back(place);
-                if lane.head.is_none() {
-                    lane.head = Some(place);
-                    self.set_due(place, at.0);
-                }
-            }
-        } else if is_ended(state) {
-            self.end(place);
-        }
-        place
-    }
-
-    /// A message for changing, which the next commit will show to readers.
-    fn change(&mut self, place: Place) -> Option<&mut Message> {
-        self.changed = true;
-        let message = self.slab.get_mut(place)?;
-        if self.watched.get() && message.touched != self.transaction {
-            message.touched = self.transaction;
-            self.touched.push(place);
-        }
-        Some(message)
-    }
-
-    /// Changes the state of a message, counts it and writes its history. The entry carries the attempt after
-    /// a claim and before an attempt is taken back, which is the one it tells of.
-    fn become_state(
-        &mut self,
-        place: Place,
-        state: State,
-        actor: Arc<str>,
-        reason: Option<Arc<str>>,
-        now: Timestamp,
-        more: impl FnOnce(&mut Message),
-    ) {
-        let Some(message) = self.change(place) else { return };
-        let from = std::mem::replace(&mut message.state, state);
-        let tried = message.attempts;
-        more(message);
-        message.updated_at = now;
-        message.reason = reason.clone();
-        message.step(now, message.attempts.max(tried), actor, reason);
-        let (address, direction) = (message.address, message.direction());
-        self.count(address, direction, Some(from), Some(state));
-    }
-
-    fn count(&mut self, address: u32, direction: Direction, from: Option<State>, to: Option<State>) {
-        let backend = self.addresses[address as usize].backend as usize;
-        let counts = &mut self.backends[backend].counts[direction as usize];
-        let waiting = &mut self.waiting[direction as usize];
-        if let Some(from) = from {
-            counts[from as usize] -= 1;
-            *waiting -= u64::from(from.is_open());
-        }
-        if let Some(to) = to {
-            counts[to as usize] += 1;
-            *waiting += u64::from(to.is_open());
-        }
-    }
-
-    /// Lets a message be claimed from `due` on.
-    fn set_due(&mut self, place: Place, due: i64) {
-        let count = self.slab.len();
-        let Some(message) = self.slab.get_mut(place) else { return };
-        if message.class == INBOUND {
-            message.due = READY;
-            self.ready[usize::from(message.tried)].push(message.turn(), place, count);
-        } else {
-            // The largest number means claimed, so no time may be it.
-            message.due = due.clamp(NOT_DUE + 1, CLAIMED - 1);
-            let line = &mut self.backends[self.addresses[message.address as usize].backend as usize];
-            line.due[usize::from(message.class) - 1].push(message.due, place, count);
-        }
-    }
-
-    fn clear_due(&mut self, place: Place) {
-        if let Some(message) = self.slab.get_mut(place) {
-            message.due = NOT_DUE;
-        }
-    }
-
-    fn lane(&mut self, place: Place) -> Option<&mut Lane> {
-        let message = self.slab.get(place)?;
-        Some(&mut self.addresses[message.address as usize].lanes[usize::from(message.class)])
-    }
-
-    /// The first of the lane of a message becomes its head.
-    fn promote(&mut self, place: Place, now: Timestamp) {
-        let Some(lane) = self.lane(place) else { return };
-        lane.head = lane.places.front().copied();
-        if let Some(head) = lane.head {
-            let retry_at = self.slab.get(head).and_then(Message::retry_at);
-            self.set_due(head, now.max(retry_at.unwrap_or(now)).0);
-        }
-    }
-
-    /// Takes a message that ended or is held out of its lane; the lane moves up.
-    fn leave(&mut self, place: Place, now: Timestamp) {
-        self.clear_due(place);
-        let Some(lane) = self.lane(place) else { return };
-        let Ok(index) = lane.places.binary_search(&place) else { return };
-        lane.places.remove(index);
-        if lane.head == Some(place) {
-            self.promote(place, now);
-        }
-    }
-
-    /// A claimed message goes back to where it was, to be tried again later.
-    fn stay(&mut self, place: Place, now: Timestamp) {
-        let retry_at = self.slab.get(place).and_then(Message::retry_at).unwrap_or(now);
-        let Some(lane) = self.lane(place) else { return };
-        if lane.head == Some(place) && lane.places.front() != Some(&place) {
-            // An earlier message came back while this one was claimed.
-            self.clear_due(place);
-            self.promote(place, now);
-        } else {
-            self.set_due(place, retry_at.0);
-        }
-    }
-
-    /// A held message is released into its place, which may be before the present head.
-    fn enter_again(&mut self, place: Place, now: Timestamp) {
-        let Some(message) = self.slab.get(place) else { return };
-        let retry_at = message.retry_at().unwrap_or(now);
-        if let Some(own_time) = message.rare.as_ref().and_then(|rare| rare.not_before) {
-            return self.set_due(place, own_time.max(retry_at).0);
-        }
-        let Some(lane) = self.lane(place) else { return };
-        let index = lane.places.binary_search(&place).unwrap_or_else(|index| index);
-        lane.places.insert(index, place);
-        if let Some(head) = lane.head {
-            if head < place || self.slab.get(head).is_some_and(|message| message.due == CLAIMED) {
-                return;
-            }
-            self.clear_due(head);
-        }
-        if let Some(lane) = self.lane(place) {
-            lane.head = Some(place);
-        }
-        self.set_due(place, retry_at.0);
-    }
-
-    /// Counts a message that ended, and forgets the oldest of those when there are too many.
-    fn end(&mut self, place: Place) {
-        let Some(limit) = self.keep else { return };
-        self.ended.push_back(place);
-        while self.ended.len() > limit {
-            let Some(oldest) = self.ended.pop_front() else { return };
-            self.remove(oldest);
-        }
-    }
-
-    fn forget_remote(&mut self, remote: Option<&str>, place: Place) {
-        let Some(remote) = remote else { return };
-        if let Some(known) = self.remote.get_mut(remote) {
-            known.retain(|&other| other != place);
-            if known.is_empty() {
-                self.remote.remove(remote);
-            }
-        }
-    }
-
-    fn remove(&mut self, place: Place) {
-        let Some(message) = self.change(place) else { return };
-        let (number, direction, state) = (message.address, message.direction(), message.state);
-        let remote = message.rare.as_mut().and_then(|rare| rare.remote_id.take());
-        self.forget_remote(remote.as_deref(), place);
-        self.count(number, direction, Some(state), None);
-        self.slab.free(place);
-        let address = &mut self.addresses[number as usize];
-        address.messages -= 1;
-        if address.messages == 0 && address.contact.is_none() {
-            self.backends[address.backend as usize].connections.remove(&address.connection.identity);
-            self.unused_addresses.push(number);
-        }
     }
 }

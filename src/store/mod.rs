@@ -4,15 +4,16 @@
 //! A store decides nothing: what becomes of a message is the router's business. It keeps rows, finds what is
 //! unfinished or due, and makes a batch of changes durable at once.
 
-use crate::message::{
-    Connection, Contact, Direction, Incoming, MessageId, Name, Origin, Outgoing, Priority, State,
-};
+use crate::message::{Connection, Contact, Direction, MessageId, Name, Priority, State};
 use crate::time::Timestamp;
-use serde::Serialize;
 use std::time::Duration;
 
 pub mod memory;
+mod records;
 pub mod sqlite;
+mod turns;
+
+pub use records::*;
 
 /// The durable side of the router: one writer, used by the router's thread alone.
 ///
@@ -30,7 +31,12 @@ pub mod sqlite;
 ///
 /// **Claims.** [`unfinished`](Store::unfinished) and [`take_due`](Store::take_due) claim what they return: it is not returned
 /// again until it is settled back to `queued` or `uncertain`, or until `recover`. Attempts are counted by the claim, hence on disk before
-/// an app or a carrier sees the message, provided that the caller commits in between (it must).
+/// an app or a carrier sees the message, provided that the caller commits in between (it must). An attempt of a received message that ended
+/// with its process stays counted only if [`running`](Store::running) named the message: a text that kills the process is known by that, and
+/// a reboot loop, however long, makes no innocent message look like one.
+///
+/// **Pieces** of longer messages are kept in sets until the caller puts them together: they are no messages, have no state and no history, and are
+/// counted apart. A store without pieces does nothing about them.
 ///
 /// **History.** Every change of state appends an [`Entry`].
 pub trait Store: Send {
@@ -41,9 +47,14 @@ pub trait Store: Send {
     /// Its connection is created on first sight.
     fn accept(&mut self, row: &NewIncoming<'_>) -> Result<(), StoreError>;
 
-    /// Claims up to `limit` received messages, each the first of its lane, oldest first, and counts an attempt
-    /// for each. [`Tried::Never`] returns those that no app has seen; [`Tried::Before`] those that were claimed
-    /// by a process that ended, or put back, and sets `redelivered` on them.
+    /// Claims up to `limit` received messages, each the first of its lane, and counts an attempt for each.
+    ///
+    /// [`Tried::Never`] returns those that no app has seen, oldest first. The places are shared evenly among the backends that have something to
+    /// claim, oldest first within each; what one leaves goes to the others, and over several calls no backend is always last. So
+    /// a flood on one backend delays nobody else. It costs nothing for a backend that has nothing to claim. After [`recover`](Store::recover) the turns begin anew, in
+    /// the order in which the backends were first seen.
+    ///
+    /// [`Tried::Before`] returns those that were claimed by a process that ended, or put back, and sets `redelivered` on them.
     /// Of these the least tried come first: in a reboot loop the same innocent message is not tried again and
     /// again until it counts as poison. A store that cannot outlive its process may keep to the age.
     fn unfinished(
@@ -52,6 +63,27 @@ pub trait Store: Send {
         limit: usize,
         now: Timestamp,
     ) -> Result<Vec<Unfinished>, StoreError>;
+
+    /// Begins a set for pieces of a longer message. Returns its number.
+    fn begin_set(&mut self, new: &NewSet<'_>) -> Result<i64, StoreError>;
+
+    /// Keeps one more piece of a set. Its place must be free.
+    fn keep_piece(&mut self, set: i64, piece: &Piece, now: Timestamp) -> Result<(), StoreError>;
+
+    /// The sets of a connection, in the order of their beginnings.
+    fn sets(&mut self, connection: &Connection) -> Result<Vec<PieceSet>, StoreError>;
+
+    /// The set whose newest piece is the oldest: of one backend, or of all.
+    fn stalest_set(&mut self, backend: Option<&str>) -> Result<Option<PieceSet>, StoreError>;
+
+    /// The pieces of a set, in order.
+    fn pieces(&mut self, set: i64) -> Result<Vec<Piece>, StoreError>;
+
+    /// Forgets a set with its pieces; mostly after the message they make was accepted, in the same transaction.
+    fn end_set(&mut self, set: i64) -> Result<(), StoreError>;
+
+    /// How many pieces wait on a backend.
+    fn pieces_of(&mut self, backend: &str) -> Result<u64, StoreError>;
 
     /// Ends a received message in `ending.state`; its lane moves up. `false`, and nothing happens, when it was not `received`.
     fn finish(&mut self, id: MessageId, ending: &Ending, now: Timestamp) -> Result<bool, StoreError>;
@@ -81,8 +113,16 @@ pub trait Store: Send {
     /// Up to `limit` messages in `queued`, `uncertain` or `held` whose validity has ended by `now`, earliest first, in whatever place of their lane.
     fn overdue(&mut self, now: Timestamp, limit: usize) -> Result<Vec<MessageId>, StoreError>;
 
-    /// The outgoing message that `backend`'s carrier calls `remote_id`; the newest, should there be several.
-    fn by_remote_id(&mut self, backend: &str, remote_id: &str) -> Result<Option<MessageId>, StoreError>;
+    /// The part of a message that `backend`'s carrier calls `remote_id` and that did not arrive yet. Names repeat: the last that was given it, should
+    /// there be several. Names are forgotten when their message is sent again and gets others, and when it is `delivered`, `failed`,
+    /// `expired`, `cancelled` or purged.
+    fn named(&mut self, backend: &str, remote_id: &str) -> Result<Option<Named>, StoreError>;
+
+    /// Marks a part as arrived. Returns how many others of its message have names and did not arrive yet.
+    fn arrived(&mut self, id: MessageId, part: u32) -> Result<u32, StoreError>;
+
+    /// By which backend a message came or goes, if there is such a message.
+    fn backend_of(&mut self, id: MessageId) -> Result<Option<Name>, StoreError>;
 
     /// What [`remember`](Store::remember) stored under `key` in `scope`.
     fn recall(&mut self, scope: &str, key: &str) -> Result<Option<Remembered>, StoreError>;
@@ -101,8 +141,25 @@ pub trait Store: Send {
         now: Timestamp,
     ) -> Result<(), StoreError>;
 
+    /// Counts that a backend sent so much more in the period that began at `since`. One count is kept for each kind of period: a
+    /// later `since` begins it anew, an earlier one (the clock or the rules were changed) adds to what is there.
+    fn spend(
+        &mut self,
+        backend: &str,
+        period: Period,
+        since: Timestamp,
+        parts: u32,
+    ) -> Result<(), StoreError>;
+
+    /// How much a backend sent in the period that began at `since`.
+    fn spent(&mut self, backend: &str, period: Period, since: Timestamp) -> Result<u64, StoreError>;
+
+    /// Notes which claimed message the apps see from now on; `None`: none any more. The note belongs to no transaction and waits for no disk. It
+    /// outlives the process, for the next one's `recover`, but not the machine: a power cut was nobody's text.
+    fn running(&mut self, id: Option<MessageId>);
+
     /// Makes the store fit what the process has in hand, after a start or a failed `commit`: every claimed received message
-    /// that is not `in_hand` can be claimed again, as [`Tried::Before`]. Returns the messages in `sending` that are not `in_hand`, which the caller settles.
+    /// that is not `in_hand` can be claimed again, as [`Tried::Before`], and its attempt does not count unless it was [`running`](Store::running), which nothing is afterwards. Returns the messages in `sending` that are not `in_hand`, which the caller settles.
     fn recover(
         &mut self,
         in_hand: &dyn Fn(MessageId) -> bool,
@@ -110,8 +167,13 @@ pub trait Store: Send {
     ) -> Result<Vec<Taken>, StoreError>;
 
     /// Moves everything that waits along with a step of the wall clock: `not_before`, due times and validity of all open and held outgoing
-    /// messages, and the ages of remembered keys, which would all be forgotten when a clock is set right for the first time.
-    fn shift(&mut self, by: Duration) -> Result<(), StoreError>;
+    /// messages, sets of pieces, and the ages of remembered keys, which would all be forgotten when a clock is set right for the first time.
+    /// Steps are numbered: `number` is one more than [`shifts`](Store::shifts) was, and one that was followed already is not followed again. So
+    /// a caller whose commit failed may tell them all again, whatever is on disk.
+    fn shift(&mut self, number: u64, by: Duration) -> Result<(), StoreError>;
+
+    /// The number of the last step that was followed; 0 before the first.
+    fn shifts(&self) -> u64;
 
     /// Deletes up to `limit` ended messages last changed before `before`, with their histories, and forgets keys
     /// remembered before `keys_before`. Returns how many messages went.
@@ -124,6 +186,9 @@ pub trait Store: Send {
 
     /// How many messages of a direction are open: received, or queued, sending and uncertain.
     fn waiting(&self, direction: Direction) -> u64;
+
+    /// The same of one backend alone.
+    fn waiting_of(&mut self, backend: &str, direction: Direction) -> Result<u64, StoreError>;
 
     /// Makes everything since the last commit durable, whole or not at all. With nothing to do it touches no disk.
     fn commit(&mut self) -> Result<(), StoreError>;
@@ -143,9 +208,14 @@ pub trait Store: Send {
         true
     }
 
-    /// Housekeeping for an idle moment, outside of any transaction. It does not wait for anybody.
-    fn tidy(&mut self) -> Result<(), StoreError> {
-        Ok(())
+    /// A helper for the housekeeping, on a thread of its own. Asked for between transactions; it must be dropped before the store is closed.
+    fn keeper(&self) -> Option<Box<dyn Keeper>> {
+        None
+    }
+
+    /// How many commits the [`Keeper`] has not seen yet.
+    fn untidy(&self) -> u32 {
+        0
     }
 
     /// Whether the files are still those that were opened; cheap enough for once a minute. When they are not, the store counts as
@@ -163,6 +233,12 @@ pub trait Store: Send {
     fn close(&mut self) -> Result<(), StoreError> {
         Ok(())
     }
+}
+
+/// Does what the writer would otherwise have to do within somebody's commit. Owned by one thread at a time.
+pub trait Keeper: Send {
+    /// Does it, waiting for nobody but the disk.
+    fn tidy(&mut self) -> Result<(), StoreError>;
 }
 
 /// Reads what is committed: for pages, the API and the CLI. Owned by one thread at a time.
@@ -186,339 +262,12 @@ pub trait Reader: Send {
         Ok((self.tally()?, self.recount()?))
     }
 
+    /// How many pieces of longer messages wait for the others, by backend; backends without any are left out.
+    fn pieces(&mut self) -> Result<Vec<(Name, u64)>, StoreError>;
+
     /// The creation time of the oldest open outgoing message of a backend.
     fn oldest_waiting(&mut self, backend: &str) -> Result<Option<Timestamp>, StoreError>;
 }
-
-/// A message to [`Store::accept`].
-#[derive(Clone, Debug)]
-pub struct NewIncoming<'a> {
-    /// Its name.
-    pub id: MessageId,
-    /// What the engine decoded.
-    pub incoming: &'a Incoming,
-    /// `received`, `duplicate` or `quarantined`.
-    pub state: State,
-    /// Why, for `quarantined`.
-    pub reason: Option<&'a str>,
-    /// The earlier message, for `duplicate`.
-    pub duplicate_of: Option<MessageId>,
-    /// Whether it is test traffic.
-    pub origin: Origin,
-    /// When it was accepted.
-    pub at: Timestamp,
-}
-
-/// A message to [`Store::queue`].
-#[derive(Clone, Debug)]
-pub struct NewOutgoing<'a> {
-    /// Its name.
-    pub id: MessageId,
-    /// To whom.
-    pub connection: &'a Connection,
-    /// What to send.
-    pub text: &'a str,
-    /// The message that it answers.
-    pub in_response_to: Option<MessageId>,
-    /// `queued`, `cancelled`, `failed` or `held`.
-    pub state: State,
-    /// Why, for the others.
-    pub reason: Option<&'a str>,
-    /// Its turn among others.
-    pub priority: Priority,
-    /// Its own time; then it stands in no lane.
-    pub not_before: Option<Timestamp>,
-    /// The end of its validity.
-    pub expires_at: Timestamp,
-    /// Whether it is test traffic.
-    pub origin: Origin,
-    /// Who made it: `app echo`, `api`, `cli`.
-    pub actor: &'a str,
-    /// When it was accepted.
-    pub at: Timestamp,
-}
-
-/// Which received messages to claim.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Tried {
-    /// No app has seen them.
-    Never,
-    /// An app may have seen them.
-    Before,
-}
-
-/// A claimed received message.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Unfinished {
-    /// Its name.
-    pub id: MessageId,
-    /// Who sent it.
-    pub connection: Connection,
-    /// What they sent.
-    pub text: String,
-    /// When it was accepted.
-    pub received_at: Timestamp,
-    /// When the source says that it was sent.
-    pub source_time: Option<Timestamp>,
-    /// Attempts so far, this one included.
-    pub attempt: u32,
-    /// An app may have seen it before.
-    pub redelivered: bool,
-    /// Whether it is test traffic.
-    pub origin: Origin,
-    /// The person behind the connection.
-    pub contact: Option<Contact>,
-}
-
-/// How handling ended.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Ending {
-    /// `handled`, `failed` or `quarantined`.
-    pub state: State,
-    /// Why, or what else a person may want to know.
-    pub reason: Option<String>,
-    /// Who decided: `app echo`, `router`.
-    pub actor: String,
-}
-
-/// A claimed message to send.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Taken {
-    /// What the backend needs.
-    pub outgoing: Outgoing,
-    /// How many earlier attempts ended without certainty.
-    pub uncertain: u32,
-}
-
-/// What became of an attempt.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Settlement {
-    /// The new state. `uncertain` counts an attempt without certainty.
-    pub state: State,
-    /// Why.
-    pub reason: Option<String>,
-    /// Who says so: `backend Zain`, `router`, `person admin`.
-    pub actor: String,
-    /// For `queued` and `uncertain`: when to try (again).
-    pub due: Option<Timestamp>,
-    /// The attempt does not count (it was not made).
-    pub uncounted: bool,
-    /// The carrier's name for it.
-    pub remote_id: Option<String>,
-    /// Into how many parts it was cut.
-    pub parts: Option<u32>,
-}
-
-impl Settlement {
-    /// A plain change of state.
-    pub fn new(state: State, actor: impl Into<String>) -> Settlement {
-        Settlement {
-            state,
-            reason: None,
-            actor: actor.into(),
-            due: None,
-            uncounted: false,
-            remote_id: None,
-            parts: None,
-        }
-    }
-
-    /// The same, with a reason.
-    pub fn because(mut self, reason: impl Into<String>) -> Settlement {
-        self.reason = Some(reason.into());
-        self
-    }
-}
-
-/// What is remembered of a key.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Remembered {
-    /// The message it belongs to.
-    pub id: MessageId,
-    /// A digest of the request, where the same key with another request is a mistake.
-    pub digest: Vec<u8>,
-    /// When.
-    pub at: Timestamp,
-}
-
-/// A change of what is known about the person behind a connection.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum ContactChange {
-    /// A new contact of this name (and language, may be empty); the connection moves to it.
-    Register {
-        /// The person's name.
-        name: String,
-        /// The language taken along from the contact before; empty for none.
-        language: String,
-    },
-    /// The language of the contact behind the connection; nothing happens when there is none.
-    Language(String),
-    /// The connection belongs to an existing contact from now on.
-    Join(i64),
-}
-
-/// One line of a message's history.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub struct Entry {
-    /// When.
-    pub at: Timestamp,
-    /// The state from then on.
-    pub state: State,
-    /// Who: `backend Zain`, `app echo`, `router`, `api`.
-    pub actor: String,
-    /// In which attempt; 0 before the first.
-    pub attempt: u32,
-    /// Why.
-    pub reason: Option<String>,
-}
-
-/// A message as pages and programs see it.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub struct Row {
-    /// Its name.
-    pub id: MessageId,
-    /// In or out.
-    pub direction: Direction,
-    /// Its backend.
-    pub backend: Name,
-    /// The address on it.
-    pub identity: String,
-    /// What it says.
-    pub text: String,
-    /// Where it stands.
-    pub state: State,
-    /// Why.
-    pub reason: Option<String>,
-    /// When it was accepted.
-    pub created_at: Timestamp,
-    /// When its state last changed.
-    pub updated_at: Timestamp,
-    /// The message that it answers.
-    pub in_response_to: Option<MessageId>,
-    /// The message whose repetition it is.
-    pub duplicate_of: Option<MessageId>,
-    /// An app may have seen it more than once.
-    pub redelivered: bool,
-    /// How often it was tried.
-    pub attempts: u32,
-    /// Into how many parts it was cut.
-    pub parts: Option<u32>,
-    /// Real or test.
-    pub origin: Origin,
-    /// Its turn; for outgoing messages.
-    pub priority: Option<Priority>,
-    /// Its own time.
-    pub not_before: Option<Timestamp>,
-    /// The end of its validity; for outgoing messages.
-    pub expires_at: Option<Timestamp>,
-    /// When the source says that it was sent.
-    pub source_time: Option<Timestamp>,
-    /// The carrier's name for it.
-    pub remote_id: Option<String>,
-}
-
-/// A message with all that is known.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub struct Detail {
-    /// The row.
-    #[serde(flatten)]
-    pub row: Row,
-    /// Everything that happened to it, oldest first.
-    pub history: Vec<Entry>,
-    /// The octets it was decoded from.
-    #[serde(skip)]
-    pub raw: Option<Vec<u8>>,
-}
-
-/// Which messages to list. All conditions must hold.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Query {
-    /// On this backend.
-    pub backend: Option<String>,
-    /// With this identity.
-    pub identity: Option<String>,
-    /// In or out only.
-    pub direction: Option<Direction>,
-    /// In this state.
-    pub state: Option<State>,
-    /// Beyond this message in the direction of reading; it is itself not part of the page.
-    pub after: Option<MessageId>,
-    /// Oldest first instead of newest first.
-    pub ascending: bool,
-    /// At most so many, 1 to 1,000.
-    pub limit: usize,
-}
-
-impl Default for Query {
-    fn default() -> Query {
-        Query {
-            backend: None,
-            identity: None,
-            direction: None,
-            state: None,
-            after: None,
-            ascending: false,
-            limit: 100,
-        }
-    }
-}
-
-/// One page of a listing.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub struct Page {
-    /// The messages.
-    pub messages: Vec<Row>,
-    /// Where the next page starts; none at the end.
-    pub next: Option<MessageId>,
-}
-
-/// How many messages share a backend, a direction and a state.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
-pub struct Count {
-    /// The backend.
-    pub backend: Name,
-    /// In or out.
-    pub direction: Direction,
-    /// The state.
-    pub state: State,
-    /// So many.
-    pub count: u64,
-}
-
-/// Why the store could not do it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum StoreError {
-    /// The disk is full or a quota is reached.
-    Full(String),
-    /// The file or its file system cannot be written.
-    ReadOnly(String),
-    /// Somebody else holds a lock on the database.
-    Locked(String),
-    /// Another daemon uses this store; the text names the holder.
-    InUse(String),
-    /// The file comes from a newer version of this program.
-    Newer(String),
-    /// The file is damaged or gone.
-    Damaged(String),
-    /// Anything else that the disk or the database said.
-    Broken(String),
-}
-
-impl std::fmt::Display for StoreError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            StoreError::Full(why) => write!(f, "the disk is full: {why}"),
-            StoreError::ReadOnly(why) => write!(f, "the store cannot be written: {why}"),
-            StoreError::Locked(why) => write!(f, "the database is locked by another program: {why}"),
-            StoreError::InUse(why) => write!(f, "the store is in use: {why}"),
-            StoreError::Newer(why) => write!(f, "the store is newer than this program: {why}"),
-            StoreError::Damaged(why) => write!(f, "the store is damaged: {why}"),
-            StoreError::Broken(why) => write!(f, "the store failed: {why}"),
-        }
-    }
-}
-
-impl std::error::Error for StoreError {}
 
 /// The longest page that [`Reader::messages`] returns.
 pub const PAGE_LIMIT: usize = 1_000;
@@ -526,6 +275,16 @@ pub const PAGE_LIMIT: usize = 1_000;
 /// Whether a message needs nothing from anybody any more and may be purged. `held` is neither open nor ended.
 fn is_ended(state: State) -> bool {
     !state.is_open() && state != State::Held
+}
+
+/// Whether no report about a message of this state is waited for, now or later.
+fn is_final(state: State) -> bool {
+    is_ended(state) && state != State::Sent
+}
+
+/// The parts that have names, from 1.
+fn named_parts(names: &[String]) -> impl Iterator<Item = (u32, &str)> {
+    (1..).zip(names).map(|(part, name)| (part, name.as_str())).filter(|(_, name)| !name.is_empty())
 }
 
 /// The class of a priority within a store, from 1; received messages are class 0.

@@ -6,25 +6,31 @@
 //! What it never does: wait for a foreign lock, repeat a failed fsync (the connection is dropped and the state read again), start empty
 //! over a damaged file, or run with an SQLite older than the one whose WAL is known to be sound.
 
+mod carriers;
 mod changes;
 mod file;
 mod guard;
+mod keeper;
 mod names;
+mod pieces;
 mod queries;
 mod reader;
 mod salvage;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod transaction;
 
 use super::*;
-use changes::Changes;
 use file::{connect, explain, prepare, resolve};
 use guard::Guard;
 use names::{Ledger, Names};
 use rusqlite::{Connection as Database, OptionalExtension};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use transaction::{Doom, closed};
 
 /// The first SQLite without the WAL-reset race of 3.7.0 to 3.51.2, which could lose commits.
 const OLDEST_SQLITE: i32 = 3_051_003;
@@ -40,19 +46,15 @@ pub struct Sqlite {
     trouble: Option<StoreError>,
     names: Names,
     ledger: Ledger,
+    /// The backend at which the last claim began.
+    turn: Option<i64>,
     newest: Option<MessageId>,
     newest_committed: Option<MessageId>,
-    /// Commits since the last checkpoint of [`Store::tidy`].
-    unsettled: bool,
+    /// Commits since the [`Keeper`] was at work.
+    commits: Arc<AtomicU32>,
+    shifts: u64,
+    shifts_committed: u64,
     closed: bool,
-}
-
-/// Why the open transaction must be undone.
-#[derive(Clone, Debug)]
-struct Doom {
-    error: StoreError,
-    /// Not the disk or the database failed, but the caller: then neither the file nor the connection is in doubt.
-    caller: bool,
 }
 
 /// A store that was opened.
@@ -117,9 +119,12 @@ impl Sqlite {
             trouble: None,
             names: Names::default(),
             ledger: Ledger::default(),
+            turn: None,
             newest: None,
             newest_committed: None,
-            unsettled: false,
+            commits: Arc::default(),
+            shifts: 0,
+            shifts_committed: 0,
             closed: false,
         };
         store.reload()?;
@@ -149,145 +154,6 @@ impl Sqlite {
             rusqlite::version()
         )))
     }
-
-    /// Records that the store is in use, so that a crash can be told from a clean stop. On a disk that is full or cannot be written, the store still opens,
-    /// with [`trouble`](Store::trouble), and is cured later: what it holds can be read meanwhile.
-    fn begin_unclean(&mut self) {
-        // The second try has the released ballast to live on.
-        if self.mark_clean(false).is_err() && matches!(self.trouble, Some(StoreError::Full(_))) {
-            let _ = self.mark_clean(false);
-        }
-        if self.trouble.is_none()
-            && let Err(error) = self.guard.take_ballast()
-        {
-            self.trouble = Some(error);
-        }
-    }
-
-    fn mark_clean(&mut self, clean: bool) -> Result<(), StoreError> {
-        let marked = self
-            .write(|changes| changes.connection.execute("UPDATE store SET clean = ?1", [clean]).map(drop));
-        self.commit().and(marked)
-    }
-
-    /// Runs changes within the open transaction, or a new one.
-    fn write<T>(
-        &mut self,
-        work: impl FnOnce(&mut Changes<'_>) -> rusqlite::Result<T>,
-    ) -> Result<T, StoreError> {
-        if let Some(doom) = &self.doomed {
-            return Err(doom.error.clone());
-        }
-        if let Some(error @ StoreError::Damaged(_)) = &self.trouble {
-            let error = error.clone();
-            return Err(self.doom(error));
-        }
-        if let Err(error) = self.reopen() {
-            return Err(self.doom(error));
-        }
-        let Some(connection) = &self.database else { return Err(closed()) };
-        let begun = if self.in_transaction {
-            Ok(())
-        } else {
-            connection.prepare_cached("BEGIN IMMEDIATE").and_then(|mut begin| begin.execute([])).map(drop)
-        };
-        self.in_transaction |= begun.is_ok();
-        let done = begun.and_then(|()| {
-            work(&mut Changes { connection, names: &mut self.names, ledger: &mut self.ledger })
-        });
-        done.map_err(|error| {
-            let error = explain(&error, &self.path);
-            self.doom(error)
-        })
-    }
-
-    /// Reads, within the open transaction if there is one.
-    fn read<T>(
-        &mut self,
-        work: impl FnOnce(&Database, &mut Names) -> rusqlite::Result<T>,
-    ) -> Result<T, StoreError> {
-        if let Some(doom) = &self.doomed {
-            return Err(doom.error.clone());
-        }
-        if let Err(error) = self.reopen() {
-            return Err(self.doom(error));
-        }
-        let Some(connection) = &self.database else { return Err(closed()) };
-        work(connection, &mut self.names).map_err(|error| {
-            let error = explain(&error, &self.path);
-            self.doom(error)
-        })
-    }
-
-    fn doom(&mut self, error: StoreError) -> StoreError {
-        self.doomed = Some(Doom { error: error.clone(), caller: false });
-        error
-    }
-
-    fn doom_by_caller(&mut self, error: StoreError) -> StoreError {
-        self.doomed = Some(Doom { error: error.clone(), caller: true });
-        error
-    }
-
-    /// Opens the file again after a failure that cost the connection.
-    fn reopen(&mut self) -> Result<(), StoreError> {
-        if self.database.is_some() {
-            return Ok(());
-        }
-        if self.closed {
-            return Err(closed());
-        }
-        self.guard.still_there()?;
-        self.database = Some(connect(&self.path)?);
-        self.reload().inspect_err(|_| self.database = None)
-    }
-
-    /// Reads everything that is kept in memory from the file.
-    fn reload(&mut self) -> Result<(), StoreError> {
-        let Some(connection) = &self.database else { return Ok(()) };
-        let read = || -> rusqlite::Result<(Ledger, Option<MessageId>)> {
-            let newest = "SELECT key, tail FROM messages ORDER BY key DESC LIMIT 1";
-            let purged = "SELECT newest_key, newest_tail FROM store WHERE newest_key IS NOT NULL";
-            let id = |sql: &str| {
-                connection
-                    .query_row(sql, [], |row| Ok(MessageId::from_parts(row.get(0)?, row.get(1)?)))
-                    .optional()
-            };
-            Ok((Ledger::load(connection)?, id(newest)?.max(id(purged)?)))
-        };
-        (self.ledger, self.newest) = read().map_err(|error| explain(&error, &self.path))?;
-        self.newest_committed = self.newest;
-        self.names.clear();
-        Ok(())
-    }
-
-    /// Undoes the open transaction after `error`. A failure of the disk costs the connection: what SQLite and the kernel hold of the file can
-    /// no longer be trusted, and it must not be flushed again as if nothing had been lost.
-    fn undo(&mut self, doom: Doom) -> StoreError {
-        let Doom { error, caller } = doom;
-        self.in_transaction = false;
-        self.names.clear();
-        self.ledger.undo();
-        self.newest = self.newest_committed;
-        let error = match error {
-            StoreError::Broken(_) if !caller => self.guard.diagnose().unwrap_or(error),
-            error => error,
-        };
-        let keep = caller || matches!(error, StoreError::Locked(_) | StoreError::InUse(_));
-        let undone = self.database.as_ref().is_none_or(|connection| {
-            connection.is_autocommit() || connection.execute_batch("ROLLBACK").is_ok()
-        });
-        if !keep || !undone {
-            self.database = None;
-        }
-        if matches!(error, StoreError::Full(_)) {
-            self.guard.release_ballast();
-        }
-        if !caller && !matches!(self.trouble, Some(StoreError::Damaged(_))) {
-            self.trouble = Some(error.clone());
-        }
-        error
-    }
 }
 
 impl Store for Sqlite {
@@ -309,11 +175,46 @@ impl Store for Sqlite {
         limit: usize,
         _now: Timestamp,
     ) -> Result<Vec<Unfinished>, StoreError> {
-        let found = self.read(|connection, names| queries::claimable(connection, names, tried, limit))?;
+        let backends = self.ledger.receiving();
+        let last = self.turn;
+        let (found, began) = self.read(|connection, names| match tried {
+            Tried::Never => queries::claimable_in_turns(connection, names, &backends, last, limit),
+            Tried::Before => Ok((queries::claimable_again(connection, names, &backends, limit)?, None)),
+        })?;
+        self.turn = began.or(last);
         if !found.is_empty() {
             self.write(|changes| changes.claim(&found))?;
         }
         Ok(found)
+    }
+
+    fn begin_set(&mut self, new: &NewSet<'_>) -> Result<i64, StoreError> {
+        self.write(|changes| changes.begin_set(new))
+    }
+
+    fn keep_piece(&mut self, set: i64, piece: &Piece, now: Timestamp) -> Result<(), StoreError> {
+        self.write(|changes| changes.keep_piece(set, piece, now))
+    }
+
+    fn sets(&mut self, connection: &Connection) -> Result<Vec<PieceSet>, StoreError> {
+        self.read(|database, names| pieces::sets(database, names, connection))
+    }
+
+    fn stalest_set(&mut self, backend: Option<&str>) -> Result<Option<PieceSet>, StoreError> {
+        self.read(|database, names| pieces::stalest(database, names, backend))
+    }
+
+    fn pieces(&mut self, set: i64) -> Result<Vec<Piece>, StoreError> {
+        self.read(|database, _| pieces::pieces(database, set))
+    }
+
+    fn end_set(&mut self, set: i64) -> Result<(), StoreError> {
+        self.write(|changes| changes.end_set(set))
+    }
+
+    fn pieces_of(&mut self, backend: &str) -> Result<u64, StoreError> {
+        let number = self.read(|connection, names| names.backend(connection, backend))?;
+        Ok(number.map_or(0, |number| self.ledger.counted(number, schema::PIECES)))
     }
 
     fn finish(&mut self, id: MessageId, ending: &Ending, now: Timestamp) -> Result<bool, StoreError> {
@@ -364,16 +265,23 @@ impl Store for Sqlite {
         self.read(|connection, _| queries::overdue(connection, now, limit))
     }
 
-    fn by_remote_id(&mut self, backend: &str, remote_id: &str) -> Result<Option<MessageId>, StoreError> {
+    fn named(&mut self, backend: &str, remote_id: &str) -> Result<Option<Named>, StoreError> {
+        self.read(|connection, names| match names.backend(connection, backend)? {
+            Some(number) => carriers::named(connection, number, remote_id),
+            None => Ok(None),
+        })
+    }
+
+    fn arrived(&mut self, id: MessageId, part: u32) -> Result<u32, StoreError> {
+        self.write(|changes| changes.arrived(id.key(), part))
+    }
+
+    fn backend_of(&mut self, id: MessageId) -> Result<Option<Name>, StoreError> {
         self.read(|connection, names| {
-            let Some(backend) = names.backend(connection, backend)? else { return Ok(None) };
-            let mut statement = connection.prepare_cached(
-                "SELECT key, tail FROM messages INDEXED BY messages_by_remote_id \
-                 WHERE backend = ?1 AND remote_id = ?2 ORDER BY key DESC LIMIT 1",
-            )?;
-            statement
-                .query_row((backend, remote_id), |row| Ok(MessageId::from_parts(row.get(0)?, row.get(1)?)))
-                .optional()
+            let mut statement =
+                connection.prepare_cached("SELECT backend FROM messages WHERE key = ?1 AND tail = ?2")?;
+            let number = statement.query_row((id.key(), id.tail()), |row| row.get(0)).optional()?;
+            number.map(|number| names.backend_name(connection, number)).transpose()
         })
     }
 
@@ -419,24 +327,58 @@ impl Store for Sqlite {
         self.write(|changes| changes.change_contact(connection, change))
     }
 
+    fn spend(
+        &mut self,
+        backend: &str,
+        period: Period,
+        since: Timestamp,
+        parts: u32,
+    ) -> Result<(), StoreError> {
+        self.write(|changes| changes.spend(backend, period, since, parts))
+    }
+
+    fn spent(&mut self, backend: &str, period: Period, since: Timestamp) -> Result<u64, StoreError> {
+        self.read(|connection, names| match names.backend(connection, backend)? {
+            Some(number) => queries::spent(connection, number, period, since),
+            None => Ok(0),
+        })
+    }
+
+    fn running(&mut self, id: Option<MessageId>) {
+        self.guard.note(id);
+    }
+
     fn recover(
         &mut self,
         in_hand: &dyn Fn(MessageId) -> bool,
         _now: Timestamp,
     ) -> Result<Vec<Taken>, StoreError> {
-        let mut claimed = self.read(|connection, _| queries::claimed(connection))?;
+        self.turn = None;
+        // The ledger is as fresh as the file only once that is open.
+        self.read(|_, _| Ok(()))?;
+        let backends = self.ledger.receiving();
+        let mut claimed = self.read(|connection, _| queries::claimed(connection, &backends))?;
         claimed.retain(|&id| !in_hand(id));
         if !claimed.is_empty() {
-            self.write(|changes| changes.release(&claimed))?;
+            let running = self.guard.running();
+            self.write(|changes| changes.release(&claimed, running))?;
         }
+        self.guard.note(None);
         let mut sending = self.read(queries::sending)?;
         sending.retain(|taken| !in_hand(taken.outgoing.id));
         Ok(sending)
     }
 
-    fn shift(&mut self, by: Duration) -> Result<(), StoreError> {
+    fn shifts(&self) -> u64 {
+        self.shifts
+    }
+
+    fn shift(&mut self, number: u64, by: Duration) -> Result<(), StoreError> {
         let by = i64::try_from(by.as_micros()).unwrap_or(i64::MAX - 1).min(i64::MAX - 1);
-        self.write(|changes| changes.shift(by))
+        let numbered = i64::try_from(number).unwrap_or(i64::MAX);
+        self.write(|changes| changes.shift(numbered, by))?;
+        self.shifts = self.shifts.max(number);
+        Ok(())
     }
 
     fn purge(
@@ -469,6 +411,11 @@ impl Store for Sqlite {
         self.ledger.waiting(direction)
     }
 
+    fn waiting_of(&mut self, backend: &str, direction: Direction) -> Result<u64, StoreError> {
+        let number = self.read(|connection, names| names.backend(connection, backend))?;
+        Ok(number.map_or(0, |number| self.ledger.waiting_of(number, direction)))
+    }
+
     fn commit(&mut self) -> Result<(), StoreError> {
         if let Some(doom) = self.doomed.take() {
             return Err(self.undo(doom));
@@ -478,6 +425,10 @@ impl Store for Sqlite {
                 Some(error @ StoreError::Damaged(_)) => Err(error.clone()),
                 _ => Ok(()),
             };
+        }
+        // What is acknowledged must be where the next start looks for it.
+        if let Err(error @ StoreError::Damaged(_)) = self.guard.still_there() {
+            return Err(self.undo(Doom { error, caller: false }));
         }
         let Some(connection) = &self.database else {
             return Err(self.undo(Doom { error: closed(), caller: true }));
@@ -492,7 +443,8 @@ impl Store for Sqlite {
         self.in_transaction = false;
         self.ledger.committed();
         self.newest_committed = self.newest;
-        self.unsettled = true;
+        self.commits.fetch_add(1, Ordering::Relaxed);
+        self.shifts_committed = self.shifts;
         // Only a reserve that is back tells that a full disk has room again; damage never heals.
         if !matches!(self.trouble, Some(StoreError::Full(_) | StoreError::Damaged(_))) {
             self.trouble = None;
@@ -528,17 +480,12 @@ impl Store for Sqlite {
         self.trouble.is_none()
     }
 
-    fn tidy(&mut self) -> Result<(), StoreError> {
-        if self.in_transaction || !self.unsettled {
-            return Ok(());
-        }
-        let Some(connection) = &self.database else { return Ok(()) };
-        // Passive: it stops where a reader still reads, instead of waiting for it.
-        connection
-            .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
-            .map_err(|error| explain(&error, &self.path))?;
-        self.unsettled = false;
-        Ok(())
+    fn keeper(&self) -> Option<Box<dyn Keeper>> {
+        Some(Box::new(keeper::SqliteKeeper::new(self.path.clone(), Arc::clone(&self.commits))))
+    }
+
+    fn untidy(&self) -> u32 {
+        self.commits.load(Ordering::Relaxed)
     }
 
     fn still_there(&mut self) -> Result<(), StoreError> {
@@ -569,8 +516,4 @@ impl Store for Sqlite {
         let _ = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
         connection.close().map_err(|(_, error)| explain(&error, &self.path)).and(marked)
     }
-}
-
-fn closed() -> StoreError {
-    StoreError::Broken("the store is closed".into())
 }

@@ -2,6 +2,7 @@
 
 use super::form;
 use super::http::{Request, Response};
+use super::parts;
 use super::site::{self, Read};
 use crate::hub::board::{BackendNotice, Board};
 use crate::message::{Direction, MessageId, State};
@@ -53,6 +54,11 @@ fn answer(
                 None => Response::error(404, "there is no such message"),
             },
             Err(()) => Response::error(404, "there is no such message"),
+        }),
+        ["api", "v1", "parts"] => Ok(parts::api(request, board)),
+        ["parts"] => Ok(match parts::page(request) {
+            Ok(page) => guarded(page),
+            Err(error) => unmade(&error),
         }),
         ["api", "v1", "backends"] => {
             let backends = board.lock().in_order();
@@ -226,12 +232,20 @@ fn new_number() -> String {
 
 fn html(template: &impl Template) -> Response {
     match template.render() {
-        Ok(page) => Response::html(page)
-            .header("Content-Security-Policy", POLICY)
-            .header("Cache-Control", "no-store")
-            .header("Referrer-Policy", "same-origin"),
-        Err(error) => Response::error(500, &format!("the page could not be made: {error}")),
+        Ok(page) => guarded(Response::html(page)),
+        Err(error) => unmade(&error),
     }
+}
+
+/// What every page forbids browsers to do with it.
+fn guarded(page: Response) -> Response {
+    page.header("Content-Security-Policy", POLICY)
+        .header("Cache-Control", "no-store")
+        .header("Referrer-Policy", "same-origin")
+}
+
+fn unmade(error: &askama::Error) -> Response {
+    Response::error(500, &format!("the page could not be made: {error}"))
 }
 
 /// Filters for the templates.

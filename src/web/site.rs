@@ -81,16 +81,19 @@ impl Serve for Site {
             }
             ("POST", ["api", "v1", "messages"]) => self.api_message(&request, reply),
             ("POST", ["api", "v1", "messages", id]) => self.api_decision(id, &request, reply),
-            ("GET" | "HEAD", _) => match self.readers.try_send(Read { request, segments, reply }) {
-                Ok(()) => {}
-                Err(TrySendError::Full(read) | TrySendError::Disconnected(read)) => {
-                    read.reply.send(busy("too many pages are wanted at once; try again soon"));
+            // Nothing is changed by it: a text that is too long for a query may come as a body.
+            ("GET" | "HEAD", _) | ("POST", ["parts"] | ["api", "v1", "parts"]) => {
+                match self.readers.try_send(Read { request, segments, reply }) {
+                    Ok(()) => {}
+                    Err(TrySendError::Full(read) | TrySendError::Disconnected(read)) => {
+                        read.reply.send(busy("too many pages are wanted at once; try again soon"));
+                    }
                 }
-            },
+            }
             _ => {
                 let allowed = match path.as_slice() {
                     ["httptester", _] | ["httptester", _, ""] => "GET, HEAD, POST",
-                    ["api", "v1", "messages"] => "GET, HEAD, POST",
+                    ["api", "v1", "messages" | "parts"] | ["parts"] => "GET, HEAD, POST",
                     _ => "GET, HEAD",
                 };
                 let sentence = format!("{method} is not possible here; possible: {allowed}");
@@ -221,7 +224,7 @@ impl Site {
 
 /// A JSON object with exactly these names. A list of the values alone, which serde would take as well, is refused: it breaks
 /// as soon as there is one name more.
-fn object<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, String> {
+pub(super) fn object<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, String> {
     match body.iter().find(|octet| !octet.is_ascii_whitespace()) {
         Some(b'{') => serde_json::from_slice(body).map_err(|error| format!("the body is not right: {error}")),
         Some(_) => Err("the body is not right: it must be one JSON object, { ... }".to_string()),

@@ -479,6 +479,7 @@ fn ask(apps: &mut Apps, text: &str, contact: Option<Contact>) -> Outcome {
         source_time: None,
         attempt: 1,
         redelivered: false,
+        partial: false,
         origin: Origin::Test,
         contact,
     };

@@ -13,6 +13,7 @@ const ROOMS: &[(&str, &[&str], &str)] = &[
     ("message", &["time"], "the nouns know nobody who uses them"),
     ("pdu", &["message", "time"], "a codec is a pure function"),
     ("modem", &["pdu", "message", "time"], "a dialogue is a state machine without a port"),
+    ("numbers", &[], "a number is a text, and what may be done with it is a rule"),
     ("retry", &["message"], "a failure in, a decision out"),
     ("guard", &["message", "time"], "it hears and allows; it sends nothing itself"),
     ("store", &["message", "time"], "a store decides nothing, so it knows nobody who decides"),
@@ -28,9 +29,10 @@ const ROOMS: &[(&str, &[&str], &str)] = &[
         &["message", "time", "store", "apps", "phases", "retry", "guard"],
         "the core names no engine, no page and no setting",
     ),
+    ("devices", &[], "it reads what the kernel says, and opens nothing"),
     (
         "backends",
-        &["message", "time", "settings", "router", "pdu", "modem"],
+        &["message", "time", "settings", "router", "pdu", "modem", "devices", "numbers"],
         "an engine never sees an app or the store; of the router it knows what a refusal is",
     ),
     ("registry", &["settings", "apps", "phases", "backends"], "the list of what settings may name"),
@@ -44,7 +46,11 @@ const ROOMS: &[(&str, &[&str], &str)] = &[
         &["message", "time", "store", "settings", "apps", "router", "backends"],
         "what threads say to each other is plain data and a channel",
     ),
-    ("web", &["message", "time", "store", "settings", "router", "hub"], "a page reads, and hands events on"),
+    (
+        "web",
+        &["message", "time", "store", "settings", "router", "hub", "pdu"],
+        "a page reads, and hands events on; what a text costs is arithmetic",
+    ),
     (
         "shell",
         &[
@@ -57,8 +63,23 @@ const ROOMS: &[(&str, &[&str], &str)] = &[
     (
         "cli",
         &[
-            "message", "time", "store", "settings", "apps", "phases", "router", "backends", "registry",
-            "testing", "hub", "web", "shell", "pdu", "modem", "simulator",
+            "message",
+            "time",
+            "store",
+            "settings",
+            "apps",
+            "phases",
+            "router",
+            "backends",
+            "registry",
+            "testing",
+            "hub",
+            "web",
+            "shell",
+            "pdu",
+            "modem",
+            "devices",
+            "simulator",
         ],
         "the commands are on top of everything",
     ),
@@ -66,7 +87,8 @@ const ROOMS: &[(&str, &[&str], &str)] = &[
 ];
 
 /// Rooms whose every input is an argument and whose every effect is a value.
-const PURE: &[&str] = &["time", "message", "retry", "guard", "apps", "phases", "router", "pdu", "modem"];
+const PURE: &[&str] =
+    &["time", "message", "retry", "guard", "apps", "phases", "router", "pdu", "modem", "numbers"];
 
 /// A file of `src/` without comments, texts and tests.
 struct Source {

@@ -119,7 +119,7 @@ fn p9_recovery_in_a_reboot_loop() {
     let Ended { mut folder, log, .. } = daemon.kill9();
     let acknowledged = load.end();
     let mut gone = left(&log);
-    for k in 1..=10 {
+    for k in 1..=20 {
         let kill = format!("inject=fsync,fdatasync:signal=KILL:when={k}");
         let command = under_strace(&rig_in(folder.path()), &["-e", "trace=fsync,fdatasync", "-e", &kill]);
         let ended = match Daemon::try_start_as(folder, command) {

@@ -71,6 +71,8 @@ impl Ran {
 pub fn program(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rapidsms"));
     command.current_dir(folder).stdin(Stdio::null());
+    // No test looks for modems on the machine that it runs on: here there are none.
+    command.env("RAPIDSMS_MACHINE_ROOT", folder);
     for variable in
         ["RAPIDSMS_SETTINGS", "RUST_LOG", "RUST_LOG_STYLE", "NO_COLOR", "CLICOLOR_FORCE", "COLUMNS"]
     {
@@ -345,6 +347,20 @@ impl Daemon {
     pub fn stop(self) -> Ended {
         self.signal(Signal::TERM);
         self.ends()
+    }
+
+    /// Waits until it has ended by itself; stops it when what is waited for has come first.
+    pub fn ends_or(self, mut come: impl FnMut() -> bool) -> Ended {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if self.log.0.lock().unwrap_or_else(PoisonError::into_inner).ended {
+                return self.ends();
+            }
+            if come() {
+                return self.stop();
+            }
+            assert!(Instant::now() < deadline, "neither:\n{}", self.log());
+        }
     }
 
     /// SIGKILL: it learns nothing of its end.

@@ -83,3 +83,76 @@ fn the_body_of_a_message_is_an_object() {
     }
     assert_eq!(daemon.messages("direction=out").len(), 0);
 }
+
+#[test]
+fn a_text_is_counted_for_programs() {
+    let daemon = Daemon::start(ECHO);
+    let answer = daemon.get("/api/v1/parts?text=G%C3%BCnayd%C4%B1n&backend=message_tester");
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let culprit = json!({"character": "ı", "code": "U+0131", "times": 1, "places": [6]});
+    let shorter = json!({"text": "Günaydin", "parts": 1, "units": 8, "units_left": 152});
+    let expected = json!({
+        "alphabet": "ucs2", "parts": 1, "characters": 8, "units": 8, "units_in_last": 8, "units_left": 62,
+        "locking_language": "default", "single_language": "default",
+        "culprits": [culprit], "culprits_left_out": 0, "transliterated": shorter,
+    });
+    assert_eq!(answer.json(), expected);
+    // What is too long for a query is sent as a body.
+    let long = "a".repeat(30_000);
+    let answer = daemon.post_json("/api/v1/parts", &json!({"text": long, "wide_reference": true}));
+    assert_eq!(answer.json()["parts"], 198, "{}", answer.body);
+    let turkish = json!({"text": "ş".repeat(71), "languages": ["turkish"]});
+    assert_eq!(daemon.post_json("/api/v1/parts", &turkish).json()["parts"], 1);
+    assert_eq!(daemon.messages("").len(), 0, "nothing is sent");
+}
+
+#[test]
+fn what_cannot_be_counted_is_said() {
+    let daemon = Daemon::start(ECHO);
+    for (query, status, word) in [
+        ("", 400, "missing"),
+        ("text=a&text=b", 400, "twice"),
+        ("text=a&txt=b", 400, "possible: text"),
+        ("text=a&backend=nobody", 404, "nobody"),
+        ("text=a&languages=klingon", 400, "no language"),
+        ("text=a&wide_reference=perhaps", 400, "true or false"),
+        ("text=%FF", 400, "UTF-8"),
+    ] {
+        let answer = daemon.get(&format!("/api/v1/parts?{query}"));
+        assert_eq!(answer.status, status, "{query}: {}", answer.body);
+        assert!(answer.json()["error"].as_str().unwrap().contains(word), "{query}: {}", answer.body);
+    }
+    for (body, status) in [
+        (json!({}), 400),
+        (json!({"text": 1}), 400),
+        (json!(["a"]), 400),
+        (json!({"text": "a", "more": 1}), 400),
+        (json!({"text": "ж".repeat(67 * 255 + 1)}), 413),
+        (json!({"text": "a", "languages": vec!["turkish"; 14]}), 400),
+    ] {
+        let answer = daemon.post_json("/api/v1/parts", &body);
+        assert_eq!(answer.status, status, "{}", answer.body);
+        assert!(answer.json()["error"].is_string());
+    }
+    assert_eq!(daemon.post("/api/v1/parts", &[("text", "a")]).status, 415);
+    assert_eq!(daemon.ask("DELETE", "/api/v1/parts", "", b"").unwrap().status, 405);
+}
+
+#[test]
+fn a_text_is_counted_for_people() {
+    let daemon = Daemon::start(ECHO);
+    assert!(daemon.get("/").body.contains("href=\"/parts\""));
+    let empty = daemon.get("/parts");
+    assert_eq!(empty.status, 200);
+    assert!(empty.head.contains("Content-Security-Policy") && !empty.body.contains("Room for"));
+    let answer = daemon.post("/parts", &[("text", "<b>“quoted”\r\nş</b>")]);
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    assert!(!answer.body.contains("<b>"), "{}", answer.body);
+    for word in ["1 message", "U+201C", "U+015F", "17 characters", "In the GSM alphabet: 1 message"] {
+        assert!(answer.body.contains(word), "{word}: {}", answer.body);
+    }
+    let long = daemon.post("/parts", &[("text", "ж".repeat(100).as_str())]);
+    assert!(long.body.contains("2 messages") && long.body.contains("Room for 34 more"), "{}", long.body);
+    let endless = daemon.post("/parts", &[("text", "a".repeat(40_000).as_str())]);
+    assert!(endless.body.contains("too long"), "{}", endless.body);
+}

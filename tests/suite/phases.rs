@@ -234,6 +234,7 @@ fn unfinished(text: &str, contact: Option<Contact>) -> Unfinished {
         source_time: None,
         attempt: 1,
         redelivered: false,
+        partial: false,
         origin: Origin::Real,
         contact,
     }

@@ -1,8 +1,11 @@
 //! The router alone: no thread, no sleep, a clock in the hand. Each case runs over the store in memory and over SQLite.
 //!
 //! - `intake`: what is accepted, refused, known already; what apps see of it and in which order;
+//! - `joining`: messages that come in pieces;
 //! - `later`: apps that answer later;
 //! - `sending`: windows, retries, doubt, reports, validity, appointments;
+//! - `quotas`: caps by day and month, and the rate;
+//! - `reports`: what carriers tell about messages in several parts, and who may tell;
 //! - `restart`: a router that ends in the middle and the one that follows it;
 //! - `failing`: a store that fails at every single call, and heals;
 //! - `model`: random histories against a ledger outside the router.
@@ -18,9 +21,12 @@ macro_rules! cases {
 
 mod failing;
 mod intake;
+mod joining;
 mod later;
 mod model;
 mod parked;
+mod quotas;
+mod reports;
 mod restart;
 mod sending;
 mod stage;

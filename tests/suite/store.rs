@@ -85,7 +85,16 @@ impl Stage {
         duplicate_of: Option<MessageId>,
     ) -> MessageId {
         let id = self.ids.next(START);
-        let row = NewIncoming { id, incoming, state, reason, duplicate_of, origin: Origin::Real, at: START };
+        let row = NewIncoming {
+            id,
+            incoming,
+            state,
+            reason,
+            duplicate_of,
+            origin: Origin::Real,
+            joined: None,
+            at: START,
+        };
         self.store.accept(&row).unwrap();
         id
     }
@@ -112,6 +121,7 @@ impl Stage {
             not_before: None,
             expires_at: at(1_000),
             origin: Origin::Real,
+            wishes: Wishes::default(),
             actor: "app echo",
             at: START,
         };
@@ -200,12 +210,12 @@ cases! {
         assert_eq!(outgoing.in_response_to, Some(question));
         assert_eq!(taken[0].uncertain, 0);
         stage.pause();
-        let sent = Settlement { remote_id: Some("r1".into()), parts: Some(2), ..Settlement::new(State::Sent, "backend one") };
+        let sent = Settlement { remote_ids: vec!["r1".into()], parts: Some(2), ..Settlement::new(State::Sent, "backend one") };
         assert!(stage.store.settle(answer, &sent, at(2)).unwrap());
         assert_eq!(stage.store.waiting(Direction::Out), 0);
         stage.pause();
-        assert_eq!(stage.store.by_remote_id("one", "r1").unwrap(), Some(answer));
-        assert_eq!(stage.store.by_remote_id("two", "r1").unwrap(), None);
+        assert_eq!(stage.store.named("one", "r1").unwrap(), Some(Named { id: answer, part: 1, parts: 1 }));
+        assert_eq!(stage.store.named("two", "r1").unwrap(), None);
         let states = |detail: &Detail| detail.history.iter().map(|entry| entry.state).collect::<Vec<_>>();
         let detail = stage.detail(answer);
         assert_eq!(states(&detail), [State::Queued, State::Sending, State::Sent]);
@@ -234,7 +244,7 @@ cases! {
         for id in [first, last] {
             let row = NewIncoming {
                 id, incoming: &incoming, state: State::Received, reason: None, duplicate_of: None,
-                origin: Origin::Real, at: START,
+                origin: Origin::Real, joined: None, at: START,
             };
             assert!(stage.store.accept(&row).is_err(), "{id} is not new");
             // A mistake of the caller costs a store in memory nothing and dooms the transaction of one on disk.
@@ -278,15 +288,15 @@ cases! {
         }
     }
 
-    /// "Claims up to `limit` received messages, each the first of its lane, oldest first, and counts an attempt for each."
+    /// "Claims up to `limit` received messages, each the first of its lane, and counts an attempt for each."
     fn unfinished_gives_the_first_of_each_connection(stage) {
         let a1 = stage.accept(&connection("a"), "1");
         let a2 = stage.accept(&connection("a"), "2");
         let b1 = stage.accept(&connection("b"), "1");
         let c1 = stage.accept(&Connection::new("two", "a"), "1");
         stage.pause();
-        assert_eq!(stage.claim(Tried::Never, 2), [a1, b1]);
-        assert_eq!(stage.claim(Tried::Never, 10), [c1]);
+        assert_eq!(stage.claim(Tried::Never, 2), [a1, c1], "each backend gets its share");
+        assert_eq!(stage.claim(Tried::Never, 10), [b1]);
         assert_eq!(stage.claim(Tried::Never, 10), []);
         stage.finish(a1);
         assert_eq!(stage.claim(Tried::Before, 10), []);
@@ -352,12 +362,37 @@ cases! {
         stage.store.recover(&|id| id == third, START).unwrap();
         stage.store.commit().unwrap();
         assert_eq!(stage.claim(Tried::Before, 1), [first], "of those tried equally often, the oldest");
+        stage.store.running(Some(first));
         stage.store.recover(&|id| id == third, START).unwrap();
         assert_eq!(stage.claim(Tried::Before, 9), [second, first]);
         for id in [first, second] {
             stage.store.put_back(id, START).unwrap();
         }
-        assert_eq!(stage.claim(Tried::Before, 1), [second], "tried once, the other one twice");
+        assert_eq!(stage.claim(Tried::Before, 1), [second], "not tried at all, the other one once");
+    }
+
+    /// "An attempt of a received message that ended with its process stays counted only if `running` named the message"
+    fn only_what_was_running_is_suspected(stage) {
+        let ids = ["a", "b"].map(|name| stage.accept(&connection(name), "1"));
+        stage.pause();
+        assert_eq!(stage.claim(Tried::Never, 9), ids);
+        stage.pause();
+        for attempt in 1..=3 {
+            stage.store.running(Some(ids[0]));
+            stage.store.running(Some(ids[1]));
+            stage.crash();
+            stage.store.recover(&|_| false, START).unwrap();
+            stage.pause();
+            assert_eq!(ids.map(|id| stage.detail(id).row.attempts), [0, attempt]);
+            assert_eq!(stage.claim(Tried::Before, 9), ids);
+            stage.pause();
+        }
+        stage.store.running(Some(ids[1]));
+        stage.store.running(None);
+        stage.crash();
+        stage.store.recover(&|_| false, START).unwrap();
+        stage.pause();
+        assert_eq!(ids.map(|id| stage.detail(id).row.attempts), [0, 3], "the apps were done with it");
     }
 
     /// "every claimed received message that is not `in_hand` can be claimed again, as `Tried::Before`. Returns the messages in `sending` that are not `in_hand`"
@@ -375,7 +410,7 @@ cases! {
         stage.store.commit().unwrap();
         assert_eq!(stage.claim(Tried::Before, 10), ids[1..2]);
         assert_eq!(stage.claim(Tried::Never, 10), ids[2..]);
-        assert_eq!(stage.detail(ids[1]).row.attempts, 2);
+        assert_eq!(stage.detail(ids[1]).row.attempts, 1, "no app saw it when the process ended");
         assert_eq!(stage.take("one", 10, at(10)), [], "sending stays claimed until it is settled");
         assert!(stage.settle_at(out[1], State::Uncertain, Some(at(2)), at(1)));
         assert_eq!(stage.take("one", 10, at(10)), out[1..]);
@@ -484,7 +519,7 @@ cases! {
         stage.pause();
         stage.take("one", 1, START);
         assert!(stage.settle(id, State::Delivered));
-        let late = Settlement { remote_id: Some("r".into()), ..Settlement::new(State::Failed, "backend one") };
+        let late = Settlement { remote_ids: vec!["r".into()], ..Settlement::new(State::Failed, "backend one") };
         assert!(!stage.store.settle(id, &late.because("no such subscriber"), at(9)).unwrap());
         stage.pause();
         let detail = stage.detail(id);
@@ -493,7 +528,7 @@ cases! {
         assert_eq!((last.state, last.at, &*last.actor), (State::Delivered, at(9), "backend one"));
         let reason = last.reason.as_deref().unwrap();
         assert!(reason.contains("failed") && reason.contains("no such subscriber"), "{reason}");
-        assert_eq!(stage.store.by_remote_id("one", "r").unwrap(), None);
+        assert_eq!(stage.store.named("one", "r").unwrap(), None);
         let received = stage.accept(&connection("a"), "in");
         assert!(!stage.settle(received, State::Failed), "not an outgoing message");
         assert_eq!(stage.detail(received).history.len(), 1);
@@ -622,19 +657,100 @@ cases! {
         assert_eq!(stage.take("one", 9, at(1)), [third]);
     }
 
-    /// "The outgoing message that `backend`'s carrier calls `remote_id`; the newest, should there be several."
-    fn remote_ids_may_repeat(stage) {
-        let [first, second] = ["a", "b"].map(|name| stage.queue(&connection(name), "1"));
+    /// "The part of a message that `backend`'s carrier calls `remote_id` and that did not arrive yet. Names repeat"
+    fn names_of_parts_are_found_until_they_arrive(stage) {
+        let [first, second, third] = ["a", "b", "c"].map(|name| stage.queue(&connection(name), "1"));
         stage.pause();
         stage.take("one", 9, START);
-        for id in [second, first] {
-            let sent = Settlement { remote_id: Some("17".into()), ..Settlement::new(State::Sent, "backend one") };
-            assert!(stage.store.settle(id, &sent, at(1)).unwrap());
+        let named = |stage: &mut Stage, name: &str| {
+            stage.store.named("one", name).unwrap().map(|Named { id, part, parts }| (id, part, parts))
+        };
+        let sent = |stage: &mut Stage, id, state, names: &[&str], seconds| {
+            let remote_ids = names.iter().map(|name| name.to_string()).collect();
+            let settlement = Settlement { remote_ids, ..Settlement::new(state, "backend one") };
+            assert!(stage.store.settle(id, &settlement, at(seconds)).unwrap());
+        };
+        sent(stage, second, State::Sent, &["17", "", "18", "17"], 1);
+        sent(stage, first, State::Sent, &["17"], 2);
+        stage.pause();
+        assert_eq!(stage.detail(second).row.remote_id.as_deref(), Some("17"));
+        assert_eq!(named(stage, "18"), Some((second, 3, 3)), "a part without a name is not waited for");
+        assert_eq!(named(stage, "17"), Some((first, 1, 1)), "the last that was given the name, though it is the older message");
+        assert_eq!((named(stage, "19"), named(stage, "")), (None, None));
+        assert_eq!(stage.store.named("nowhere", "17").unwrap(), None);
+        assert_eq!(stage.store.arrived(first, 1).unwrap(), 0);
+        stage.pause();
+        assert_eq!(named(stage, "17"), Some((second, 4, 3)));
+        assert_eq!(stage.store.arrived(second, 4).unwrap(), 2);
+        assert_eq!(stage.store.arrived(second, 4).unwrap(), 2, "once is enough");
+        assert_eq!(named(stage, "17"), Some((second, 1, 3)));
+        assert_eq!(stage.store.arrived(second, 1).unwrap(), 1);
+        stage.pause();
+        assert_eq!(named(stage, "17"), None);
+        assert!(stage.settle(second, State::Failed));
+        stage.pause();
+        assert_eq!(named(stage, "18"), None, "nobody waits for it any more");
+        assert_eq!(stage.detail(second).row.remote_id.as_deref(), Some("17"), "people may still want to know");
+        // Another attempt has other names.
+        sent(stage, third, State::Uncertain, &["5", "6"], 3);
+        assert_eq!(named(stage, "6"), Some((third, 2, 2)));
+        assert_eq!(stage.take("one", 9, at(9)), [third]);
+        sent(stage, third, State::Sent, &["7"], 10);
+        stage.pause();
+        assert_eq!((named(stage, "5"), named(stage, "6"), named(stage, "7")), (None, None, Some((third, 1, 1))));
+        assert_eq!(stage.store.purge(Some(at(99)), at(0), 9).unwrap(), 3);
+        stage.pause();
+        assert_eq!(named(stage, "7"), None);
+        assert_eq!(stage.store.arrived(third, 1).unwrap(), 0);
+        stage.pause();
+    }
+
+    /// What is wished of a message is handed out with it, as often as it is.
+    fn wishes_are_kept(stage) {
+        let mut expected = Vec::new();
+        for flash in [false, true] {
+            for report in [None, Some(true), Some(false)] {
+                let wishes = Wishes { flash, report };
+                stage.queue_as(&connection(&format!("{wishes:?}")), "1", |row| row.wishes = wishes);
+                expected.push(wishes);
+            }
         }
         stage.pause();
-        assert_eq!(stage.store.by_remote_id("one", "17").unwrap(), Some(second));
-        assert_eq!(stage.store.by_remote_id("one", "18").unwrap(), None);
-        assert_eq!(stage.store.by_remote_id("nowhere", "17").unwrap(), None);
+        let wishes = |taken: Vec<Taken>| taken.into_iter().map(|taken| taken.outgoing.wishes).collect::<Vec<_>>();
+        assert_eq!(wishes(stage.store.take_due("one", 9, START).unwrap()), expected);
+        stage.pause();
+        assert_eq!(wishes(stage.store.recover(&|_| false, START).unwrap()), expected);
+    }
+
+    /// "One count is kept for each kind of period: a later `since` begins it anew"
+    fn what_was_sent_is_counted_by_period(stage) {
+        stage.queue(&connection("a"), "1");
+        stage.pause();
+        let spent = |stage: &mut Stage, period, seconds| stage.store.spent("one", period, at(seconds)).unwrap();
+        assert_eq!(spent(stage, Period::Day, 0), 0);
+        for (period, seconds, parts) in [(Period::Day, 0, 2), (Period::Day, 0, 3), (Period::Month, -100, 7)] {
+            stage.store.spend("one", period, at(seconds), parts).unwrap();
+            stage.pause();
+        }
+        assert_eq!((spent(stage, Period::Day, 0), spent(stage, Period::Month, -100), spent(stage, Period::Minute, 0)), (5, 7, 0));
+        assert_eq!(spent(stage, Period::Day, 60), 0, "another day");
+        assert_eq!(spent(stage, Period::Day, -60), 5, "what is counted since then was sent in a longer time, too");
+        stage.store.spend("one", Period::Day, at(60), 1).unwrap();
+        stage.store.spend("one", Period::Day, at(0), 1).unwrap();
+        stage.pause();
+        assert_eq!(spent(stage, Period::Day, 60), 2);
+        assert_eq!(stage.store.spent("two", Period::Day, at(0)).unwrap(), 0);
+    }
+
+    /// "By which backend a message came or goes, if there is such a message."
+    fn the_backend_of_a_message_is_known(stage) {
+        let out = stage.queue(&Connection::new("two", "a"), "1");
+        let received = stage.accept(&connection("a"), "1");
+        stage.pause();
+        assert_eq!(stage.store.backend_of(out).unwrap().as_deref(), Some("two"));
+        assert_eq!(stage.store.backend_of(received).unwrap().as_deref(), Some("one"));
+        let unknown = MessageId::from_parts(out.key(), out.tail() ^ 1);
+        assert_eq!(stage.store.backend_of(unknown).unwrap(), None);
     }
 
     /// "Remembers a redelivery or idempotency key. An older memory under the same key is replaced."
@@ -696,7 +812,11 @@ cases! {
         stage.pause();
         stage.take("one", 1, START);
         stage.settle_at(plain, State::Queued, Some(at(10)), at(1));
-        stage.store.shift(Duration::from_secs(1_000)).unwrap();
+        assert_eq!(stage.store.shifts(), 0);
+        stage.store.shift(1, Duration::from_secs(1_000)).unwrap();
+        stage.pause();
+        stage.store.shift(1, Duration::from_secs(5_000)).unwrap();
+        assert_eq!(stage.store.shifts(), 1, "one step is followed once");
         stage.pause();
         assert_eq!(stage.store.overdue(at(1_999), 9).unwrap(), []);
         assert_eq!(stage.store.overdue(at(2_000), 9).unwrap(), [plain, behind, timed, held]);
@@ -870,6 +990,125 @@ cases! {
         stage.pause();
         assert_eq!(reader.oldest_waiting("one").unwrap(), None);
         assert_eq!(reader.oldest_waiting("nowhere").unwrap(), None);
+    }
+
+    /// "The places are shared evenly among the backends that have something to claim"; "no backend is always last".
+    fn p7_isolation_claims_go_round_the_backends(stage) {
+        let from = |backend: &str, n: usize| Connection::new(backend, format!("{n}"));
+        let [mut one, mut two, mut six]: [Vec<MessageId>; 3] = Default::default();
+        for n in 0..20 {
+            one.push(stage.accept(&from("one", n), "flood"));
+        }
+        for n in 0..3 {
+            two.push(stage.accept(&from("two", n), "a few"));
+        }
+        stage.accept_as(&Incoming::new(from("three", 1), "old"), State::Duplicate, None, Some(one[0]));
+        stage.queue(&from("four", 1), "out");
+        six.push(stage.accept(&from("six", 1), "one"));
+        stage.pause();
+        let shared = stage.claim(Tried::Never, 6);
+        assert_eq!(shared, [&one[..3], &two[..2], &six[..]].concat(), "what one leaves goes to the others, oldest first");
+        assert_eq!(stage.claim(Tried::Never, 3), [one[3], one[4], two[2]]);
+        for (n, id) in six.iter().chain(&two).enumerate() {
+            assert!(stage.finish(*id), "{n}");
+        }
+        two = (0..2).map(|n| stage.accept(&from("two", n), "more")).collect();
+        six = (0..2).map(|n| stage.accept(&from("six", n), "more")).collect();
+        // The last claim began at the second, so this one begins at the one after it.
+        assert_eq!(stage.claim(Tried::Never, 1), six[..1]);
+        assert_eq!(stage.claim(Tried::Never, 1), one[5..6]);
+        assert_eq!(stage.claim(Tried::Never, 1), two[..1]);
+        assert_eq!(stage.claim(Tried::Never, 1), six[1..]);
+        assert_eq!(stage.claim(Tried::Never, 2), [one[6], two[1]]);
+        assert_eq!(stage.claim(Tried::Never, 2), one[7..9]);
+        assert_eq!(stage.store.waiting_of("one", Direction::In).unwrap(), 20);
+        assert_eq!(stage.store.waiting_of("six", Direction::In).unwrap(), 2);
+        assert_eq!(stage.store.waiting_of("four", Direction::Out).unwrap(), 1);
+        assert_eq!(stage.store.waiting_of("three", Direction::In).unwrap(), 0);
+        assert_eq!(stage.store.waiting_of("nowhere", Direction::In).unwrap(), 0);
+    }
+
+    /// "Pieces of longer messages are kept in sets until the caller puts them together"
+    fn pieces_wait_in_their_sets(stage) {
+        let [ann, bob] = ["ann", "bob"].map(connection);
+        let elsewhere = Connection::new("two", "ann");
+        let piece = |sequence: u16| Piece {
+            sequence,
+            units: vec![0xd83d, sequence, 0],
+            source_time: Some(at(i64::from(sequence))),
+            redelivery_key: Some(format!("pdu {sequence}")),
+            raw: Some(vec![0, 255, sequence as u8]),
+        };
+        let bare = Piece { sequence: 255, units: vec![], source_time: None, redelivery_key: None, raw: None };
+        let mut begin = |connection: &Connection, name: &str, seconds: i64| {
+            let new = NewSet { connection, name, total: 255, origin: Origin::Test, at: at(seconds) };
+            stage.store.begin_set(&new).unwrap()
+        };
+        let first = begin(&ann, "8/17", 1);
+        let second = begin(&ann, "8/17", 2);
+        let third = begin(&elsewhere, "16/1", 3);
+        assert!(first < second);
+        for (set, piece, seconds) in [(first, piece(3), 10), (first, piece(1), 30), (second, piece(1), 20), (third, bare.clone(), 15)] {
+            stage.store.keep_piece(set, &piece, at(seconds)).unwrap();
+        }
+        stage.pause();
+        assert_eq!(stage.store.pieces(first).unwrap(), [piece(1), piece(3)], "in order");
+        assert_eq!(stage.store.pieces(third).unwrap(), [bare]);
+        assert_eq!(stage.store.sets(&bob).unwrap(), []);
+        let sets = stage.store.sets(&ann).unwrap();
+        assert_eq!(sets.iter().map(|set| set.number).collect::<Vec<_>>(), [first, second]);
+        assert_eq!(sets[0], PieceSet {
+            number: first, connection: ann.clone(), name: "8/17".into(), total: 255, origin: Origin::Test, newest_at: at(30),
+        });
+        let stalest = |stage: &mut Stage, backend| stage.store.stalest_set(backend).unwrap().map(|set| set.number);
+        assert_eq!(stalest(stage, None), Some(third));
+        assert_eq!(stalest(stage, Some("one")), Some(second));
+        assert_eq!(stalest(stage, Some("three")), None);
+        assert_eq!((stage.store.pieces_of("one").unwrap(), stage.store.pieces_of("three").unwrap()), (3, 0));
+        assert_eq!(stage.store.reader().unwrap().pieces().unwrap(), [("one".into(), 3), ("two".into(), 1)]);
+        // They are no messages.
+        assert_eq!(stage.store.reader().unwrap().tally().unwrap(), []);
+        assert_eq!(stage.store.waiting(Direction::In), 0);
+        // The step of a clock moves them along.
+        stage.store.shift(1, Duration::from_secs(100)).unwrap();
+        stage.pause();
+        assert_eq!(stage.store.sets(&ann).unwrap()[0].newest_at, at(130));
+        // Their connection lives as long as they do.
+        let other = stage.accept(&ann, "hello");
+        stage.claim(Tried::Never, 1);
+        assert!(stage.finish(other));
+        stage.pause();
+        assert_eq!(stage.store.purge(Some(at(50)), at(0), 9).unwrap(), 1);
+        stage.pause();
+        assert_eq!(stage.store.sets(&ann).unwrap()[0].connection, ann);
+        for set in [first, second] {
+            stage.store.end_set(set).unwrap();
+        }
+        stage.store.end_set(first).unwrap();
+        stage.pause();
+        assert_eq!((stage.store.sets(&ann).unwrap(), stage.store.pieces(first).unwrap()), (vec![], vec![]));
+        assert_eq!((stage.store.pieces_of("one").unwrap(), stage.store.pieces_of("two").unwrap()), (0, 1));
+        assert_eq!(stalest(stage, None), Some(third));
+        assert_eq!(stage.store.reader().unwrap().pieces().unwrap(), [("two".into(), 1)]);
+    }
+
+    /// A message that came in pieces says so.
+    fn a_joined_message_is_marked(stage) {
+        let incoming = Incoming { raw: Some(vec![1]), ..Incoming::new(connection("a"), "one [...]") };
+        let id = stage.ids.next(START);
+        let row = NewIncoming {
+            id, incoming: &incoming, state: State::Received, reason: Some("part 1 of 2 came"), duplicate_of: None,
+            origin: Origin::Real, joined: Some(Joined { parts: 2, partial: true }), at: START,
+        };
+        stage.store.accept(&row).unwrap();
+        let whole = stage.accept(&connection("b"), "whole");
+        stage.pause();
+        let claimed = stage.store.unfinished(Tried::Never, 9, START).unwrap();
+        assert_eq!(claimed.iter().map(|message| message.partial).collect::<Vec<_>>(), [true, false]);
+        let detail = stage.detail(id);
+        assert_eq!((detail.row.parts, detail.row.partial), (Some(2), true));
+        assert_eq!(detail.history[0].reason.as_deref(), Some("part 1 of 2 came"));
+        assert_eq!((stage.detail(whole).row.parts, stage.detail(whole).row.partial), (None, false));
     }
 
     /// "However long one lane is, finding what other lanes have to do takes no longer."

@@ -18,9 +18,11 @@ enum Step {
     Finish { which: usize, state: State },
     PutBack { which: usize },
     Take { backend: usize, limit: usize },
-    Settle { which: usize, state: State, wait: Option<i64>, uncounted: bool, remote: Option<u8> },
+    Settle { which: usize, state: State, wait: Option<i64>, uncounted: bool, remote: Vec<u8> },
+    Arrives { name: u8 },
     Note { which: usize },
     Overdue { limit: usize },
+    Running { which: usize },
     Recover { in_hand: bool },
     Shift { seconds: u64 },
     Purge { age: i64, limit: usize },
@@ -52,10 +54,12 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         5 => (which(), ending).prop_map(|(which, state)| Step::Finish { which, state }),
         1 => which().prop_map(|which| Step::PutBack { which }),
         7 => (prop_oneof![3 => Just(0_usize), 1 => Just(1)], limit()).prop_map(|(backend, limit)| Step::Take { backend, limit }),
-        12 => (which(), settled, proptest::option::of(0..30_i64), any::<bool>(), proptest::option::weighted(0.3, 0..4_u8))
+        12 => (which(), settled, proptest::option::of(0..30_i64), any::<bool>(), proptest::collection::vec(0..4_u8, 0..3))
             .prop_map(|(which, state, wait, uncounted, remote)| Step::Settle { which, state, wait, uncounted, remote }),
+        3 => (0..4_u8).prop_map(|name| Step::Arrives { name }),
         1 => which().prop_map(|which| Step::Note { which }),
         2 => limit().prop_map(|limit| Step::Overdue { limit }),
+        1 => which().prop_map(|which| Step::Running { which }),
         1 => any::<bool>().prop_map(|in_hand| Step::Recover { in_hand }),
         1 => (1..40_u64).prop_map(|seconds| Step::Shift { seconds }),
         1 => (0..60_i64, limit()).prop_map(|(age, limit)| Step::Purge { age, limit }),
@@ -84,6 +88,8 @@ struct Message {
     until: i64,
     changed: i64,
     remote: Option<String>,
+    /// The name of each part, when it was given, and whether it arrived.
+    parts: Vec<(String, i64, bool)>,
     entries: usize,
 }
 
@@ -100,6 +106,10 @@ impl Message {
 #[derive(Clone, Debug, Default)]
 struct Model {
     messages: Vec<Message>,
+    /// The backend at which the last claim began.
+    turn: Option<Name>,
+    /// In the order in which they were first seen.
+    backends: Vec<Name>,
 }
 
 impl Model {
@@ -123,6 +133,40 @@ impl Model {
         let mut found: Vec<_> = self.messages.iter().filter(fits).collect();
         found.sort_by_key(|message| (if before { message.attempts } else { 0 }, message.id));
         found.into_iter().map(|message| message.id).collect()
+    }
+
+    /// Whom a claim of `limit` never tried messages gets: one from each backend in turn.
+    fn in_turns(&mut self, limit: usize) -> Vec<MessageId> {
+        let mut found = Vec::new();
+        let claimable = self.claimable(Tried::Never);
+        let of = |name: &Name| {
+            let mine = |id: &&MessageId| self.messages.iter().any(|m| m.id == **id && m.who.backend == *name);
+            claimable.iter().filter(mine).copied().collect::<Vec<_>>()
+        };
+        let receiving = |name: &&Name| {
+            self.messages.iter().any(|m| m.who.backend == **name && m.state == State::Received)
+        };
+        let backends: Vec<&Name> = self.backends.iter().filter(receiving).collect();
+        let place = |name: &Name| self.backends.iter().position(|known| known == name);
+        let first = backends
+            .iter()
+            .position(|name| self.turn.as_ref().is_none_or(|last| place(name) > place(last)))
+            .unwrap_or(0);
+        let order: Vec<&Name> = backends.iter().cycle().skip(first).take(backends.len()).copied().collect();
+        let mut began = None;
+        for round in 0..claimable.len() {
+            for name in &order {
+                if let Some(id) = of(name).get(round)
+                    && found.len() < limit
+                {
+                    began.get_or_insert((*name).clone());
+                    found.push(*id);
+                }
+            }
+        }
+        self.turn = began.or(self.turn.take());
+        found.sort();
+        found
     }
 
     fn due(&self, backend: &str, now: i64) -> Vec<(Priority, MessageId)> {
@@ -160,6 +204,7 @@ struct Run {
     stages: Vec<Stage>,
     model: Model,
     committed: Model,
+    running: Option<MessageId>,
     ids: Ids,
     now: i64,
 }
@@ -197,6 +242,7 @@ impl Run {
 
     fn recover(&mut self, in_hand: impl Fn(MessageId) -> bool) {
         let found = self.ask(|store| store.recover(&in_hand, Timestamp(0)));
+        self.model.turn = None;
         let mut expected = Vec::new();
         for message in &mut self.model.messages {
             if !message.claimed || in_hand(message.id) {
@@ -206,8 +252,10 @@ impl Run {
                 expected.push(message.id);
             } else {
                 (message.claimed, message.tried) = (false, true);
+                message.attempts -= u32::from(self.running != Some(message.id));
             }
         }
+        self.running = None;
         assert_eq!(found.iter().map(|taken| taken.outgoing.id).collect::<Vec<_>>(), expected);
     }
 
@@ -218,6 +266,7 @@ impl Run {
             _ => Connection::new("two", ["a", "c"][who - 2]),
         };
         match *step {
+            Step::Arrives { name } => self.arrives(&name.to_string()),
             Step::Accept { who, state } => {
                 let (id, who) = (self.ids.next(now), whom(who));
                 let incoming = Incoming::new(who.clone(), "in");
@@ -229,6 +278,7 @@ impl Run {
                         reason: None,
                         duplicate_of: None,
                         origin: Origin::Test,
+                        joined: None,
                         at: now,
                     })
                 });
@@ -250,6 +300,7 @@ impl Run {
                         not_before: own_time.map(Timestamp),
                         expires_at: Timestamp(until),
                         origin: Origin::Real,
+                        wishes: Wishes::default(),
                         actor: "api",
                         at: now,
                     })
@@ -260,7 +311,10 @@ impl Run {
             }
             Step::Claim { tried, limit } => {
                 let claimed = self.ask(|store| store.unfinished(tried, limit, now));
-                let mut expected = self.model.claimable(tried);
+                let mut expected = match tried {
+                    Tried::Never => self.model.in_turns(limit),
+                    Tried::Before => self.model.claimable(tried),
+                };
                 expected.truncate(limit);
                 assert_eq!(claimed.iter().map(|message| message.id).collect::<Vec<_>>(), expected);
                 for found in claimed {
@@ -313,14 +367,14 @@ impl Run {
                     );
                 }
             }
-            Step::Settle { which, state, wait, uncounted, remote } => {
+            Step::Settle { which, state, wait, uncounted, ref remote } => {
                 let Some(id) = self.pick(which) else { return };
                 let due = wait.map(|seconds| Timestamp(self.now + seconds * 1_000_000));
-                let remote = remote.map(|number| number.to_string());
+                let names: Vec<String> = remote.iter().map(u8::to_string).collect();
                 let settlement = Settlement {
                     due,
                     uncounted,
-                    remote_id: remote.clone(),
+                    remote_ids: names.clone(),
                     ..Settlement::new(state, "backend")
                 };
                 let settled = self.ask(|store| store.settle(id, &settlement, now));
@@ -334,7 +388,13 @@ impl Run {
                     message.become_state(state, time);
                     message.attempts -= u32::from(uncounted).min(message.attempts);
                     message.uncertain += u32::from(state == State::Uncertain);
-                    message.remote = remote.or(message.remote.take());
+                    message.remote = names.first().cloned().or(message.remote.take());
+                    if !names.is_empty() {
+                        message.parts = names.into_iter().map(|name| (name, time, false)).collect();
+                    }
+                    if message.ended() && state != State::Sent {
+                        message.parts.clear();
+                    }
                     let due = due.map_or(time, |due| due.0);
                     message.from = match (from, message.own_time) {
                         (State::Held, Some(own_time)) => own_time.max(due),
@@ -364,9 +424,19 @@ impl Run {
                 expected.sort();
                 assert_eq!(found, expected.into_iter().map(|(_, id)| id).take(limit).collect::<Vec<_>>());
             }
+            Step::Running { which } => {
+                let id = self.pick(which);
+                self.ask(|store| {
+                    store.running(id);
+                    Ok(())
+                });
+                self.running = id;
+            }
             Step::Recover { in_hand } => self.recover(|id| in_hand && id.key() % 2 == 0),
             Step::Shift { seconds } => {
-                self.ask(|store| store.shift(Duration::from_secs(seconds)));
+                let number = self.ask(|store| Ok(store.shifts())) + 1;
+                self.ask(|store| store.shift(number, Duration::from_secs(seconds)));
+                self.ask(|store| store.shift(number, Duration::from_secs(9)));
                 let by = seconds as i64 * 1_000_000;
                 for message in &mut self.model.messages {
                     if message.priority.is_some() && !message.ended() {
@@ -404,12 +474,48 @@ impl Run {
                 self.commit();
             }
         }
+        for message in &self.model.messages {
+            if !self.model.backends.contains(&message.who.backend) {
+                self.model.backends.push(message.who.backend.clone());
+            }
+        }
         for direction in [Direction::In, Direction::Out] {
+            for backend in ["one", "two", "nowhere"] {
+                let waiting = self.ask(|store| store.waiting_of(backend, direction));
+                let open = |message: &&Message| {
+                    *message.who.backend == *backend
+                        && message.state.is_open()
+                        && message.priority.is_none() == (direction == Direction::In)
+                };
+                assert_eq!(waiting as usize, self.model.messages.iter().filter(open).count());
+            }
             let waiting = self.ask(|store| Ok(store.waiting(direction)));
             let open = |message: &&Message| {
                 message.state.is_open() && message.priority.is_none() == (direction == Direction::In)
             };
             assert_eq!(waiting as usize, self.model.messages.iter().filter(open).count());
+        }
+    }
+
+    /// The part of whom a carrier means by a name.
+    fn named(&self, backend: &str, name: &str) -> Option<Named> {
+        let messages = self.model.messages.iter().filter(|message| *message.who.backend == *backend);
+        let parts =
+            messages.flat_map(|message| (1_u32..).zip(&message.parts).map(move |part| (message, part)));
+        let open = parts.filter(|(_, (_, (known, _, arrived)))| known == name && !arrived);
+        let last = open.max_by_key(|(message, (part, (_, at, _)))| (*at, message.id, *part));
+        last.map(|(message, (part, _))| Named { id: message.id, part, parts: message.parts.len() as u32 })
+    }
+
+    fn arrives(&mut self, name: &str) {
+        for backend in ["one", "two"] {
+            let named = self.ask(|store| store.named(backend, name));
+            assert_eq!(named, self.named(backend, name), "{name}");
+            let Some(Named { id, part, .. }) = named else { continue };
+            let under_way = self.ask(|store| store.arrived(id, part));
+            let parts = &mut self.model.get(id).parts;
+            parts[part as usize - 1].2 = true;
+            assert_eq!(under_way as usize, parts.iter().filter(|(_, _, arrived)| !arrived).count());
         }
     }
 
@@ -427,16 +533,6 @@ impl Run {
             assert_eq!(detail.row.updated_at.0, message.changed);
             assert_eq!(detail.row.remote_id, message.remote);
             assert_eq!(detail.history.len(), message.entries, "{:#?}", detail.history);
-            if let Some(remote) = &message.remote {
-                let newest = messages
-                    .iter()
-                    .filter(|other| {
-                        other.remote == message.remote && other.who.backend == message.who.backend
-                    })
-                    .map(|other| other.id)
-                    .max();
-                assert_eq!(self.ask(|store| store.by_remote_id(&message.who.backend, remote)), newest);
-            }
         }
         let mut expected: Vec<_> = messages.iter().map(|message| message.id).collect();
         let page = self.ask(|store| {
@@ -464,6 +560,7 @@ impl Message {
             until: 0,
             changed: now,
             remote: None,
+            parts: Vec::new(),
             entries: 1,
         }
     }
@@ -479,6 +576,7 @@ fn run(stages: Vec<Stage>, steps: &[Step]) {
         stages,
         model: Model::default(),
         committed: Model::default(),
+        running: None,
         ids: Ids::new(None, 1),
         now: micros(0),
     };

@@ -14,10 +14,13 @@ const WHOLE: &[(&str, &str)] = &[
     ("SELECT * FROM messages ORDER BY key DESC LIMIT 100", "the probe at a start, rows from the end"),
     ("SELECT newest_key, newest_tail FROM store", "a table of one row"),
     ("SELECT clean FROM store", "a table of one row"),
+    ("SELECT shifts FROM store", "a table of one row"),
     ("UPDATE store SET", "a table of one row"),
     ("SELECT count(*) FROM sqlite_schema", "the schema"),
     ("UPDATE messages SET due = min(due", "after a step of the wall clock everything that waits moves"),
     ("UPDATE messages SET not_before = min(", "after a step of the wall clock everything that waits moves"),
+    ("SELECT b.name, t.count FROM tally", "a few rows for each backend"),
+    ("UPDATE sets SET newest_at = min(", "after a step of the wall clock everything that waits moves"),
     ("UPDATE keys SET at = min(at", "after a step of the wall clock the ages of keys move along"),
 ];
 
@@ -28,13 +31,18 @@ fn statements(source: &str) -> Vec<String> {
     let literal =
         regex::Regex::new(r#"(?s)"((?:SELECT|INSERT|UPDATE|DELETE|INDEXED BY|WHERE \?1)\s.*?)""#).unwrap();
     let taken = regex::Regex::new(r#"(?s)const TAKEN: &str =\s*"(.*?)";"#).unwrap();
+    let set = regex::Regex::new(r#"(?s)const SET: &str =\s*"(.*?)";"#).unwrap();
+    let set = set.captures(source).map_or(String::new(), |found| found[1].to_owned());
     let columns = taken.captures(source).map_or(String::new(), |found| found[1].to_owned());
     literal
         .captures_iter(source)
         .map(|found| {
             let text = continued.replace_all(&found[1], "");
-            let text =
-                spaces.replace_all(&text, " ").replace("{TAKEN}", &columns).replace("{order}", "m.key");
+            let text = spaces
+                .replace_all(&text, " ")
+                .replace("{TAKEN}", &columns)
+                .replace("{SET}", &set)
+                .replace("{order}", "m.key");
             // The pieces that a page is put together from.
             let text = text.replace("status IN ({})", "status IN (1, 2)");
             match text.strip_prefix("SELECT key FROM messages {source}") {

@@ -161,6 +161,7 @@ fn p13_corruption_found_later_stops_acknowledging() {
         reason: None,
         duplicate_of: None,
         origin: Origin::Real,
+        joined: None,
         at: START,
     };
     assert!(matches!(stage.store.accept(&row), Err(StoreError::Damaged(_))));
@@ -271,6 +272,7 @@ fn a_foreign_lock_is_an_error_and_not_a_stall() {
         reason: None,
         duplicate_of: None,
         origin: Origin::Real,
+        joined: None,
         at: START,
     };
     assert!(matches!(stage.store.accept(&row), Err(StoreError::Locked(_))));
@@ -381,7 +383,8 @@ fn the_log_stays_small() {
         }
         stage.store.commit().unwrap();
     }
-    stage.store.tidy().unwrap();
+    stage.store.keeper().unwrap().tidy().unwrap();
+    assert_eq!(stage.store.untidy(), 0);
     stage.accept(&connection("a"), "y");
     stage.store.commit().unwrap();
     let length = fs::metadata(log).unwrap().len();
@@ -438,6 +441,7 @@ fn p12_storage_trouble_on_a_disk_that_is_really_full() {
             reason: None,
             duplicate_of: None,
             origin: Origin::Real,
+            joined: None,
             at: START,
         };
         let stored = stage.store.accept(&row);

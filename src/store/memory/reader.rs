@@ -13,6 +13,7 @@ pub(super) type Counts = [[u64; State::ALL.len()]; 2];
 pub(super) struct Committed {
     pub(super) records: BTreeMap<i64, Detail>,
     pub(super) counts: Vec<(Name, Counts)>,
+    pub(super) pieces: Vec<(Name, u64)>,
 }
 
 /// Reads what a [`Memory`] has committed.
@@ -72,6 +73,10 @@ impl Reader for MemoryReader {
             .map(|((backend, direction, state), count)| Count { backend, direction, state, count })
             .collect();
         Ok(counts)
+    }
+
+    fn pieces(&mut self) -> Result<Vec<(Name, u64)>, StoreError> {
+        Ok(lock(&self.committed).pieces.clone())
     }
 
     fn oldest_waiting(&mut self, backend: &str) -> Result<Option<Timestamp>, StoreError> {

@@ -1,7 +1,7 @@
 //! How messages lie in memory: in one slab, found by their keys, each with its place in the queues.
 
 use super::reader::Counts;
-use crate::message::{Connection, Direction, MessageId, Name, Origin, Outgoing, State};
+use crate::message::{Connection, Direction, MessageId, Name, Origin, Outgoing, State, Wishes};
 use crate::store::{Detail, Entry, Row, Taken, priority_of};
 use crate::time::Timestamp;
 use std::cmp::Reverse;
@@ -58,6 +58,8 @@ pub(super) struct Message {
     pub(super) origin: Origin,
     pub(super) redelivered: bool,
     pub(super) tried: bool,
+    pub(super) partial: bool,
+    pub(super) wishes: Wishes,
     pub(super) live: bool,
     /// The first entries; most messages have no more. Later ones are in [`Rare::history`].
     pub(super) history: [Option<Step>; 3],
@@ -92,6 +94,8 @@ pub(super) struct Line {
     pub(super) name: Name,
     pub(super) actor: Arc<str>,
     pub(super) connections: HashMap<Arc<str>, u32>,
+    /// Received messages that may be claimed, by [`Tried`](crate::store::Tried). Entries may be stale: the slot decides.
+    pub(super) ready: [Agenda; 2],
     /// Outgoing messages by class less one.
     pub(super) due: [Agenda; 3],
     pub(super) counts: Counts,
@@ -151,12 +155,6 @@ impl Agenda {
             self.heap.pop();
         }
         None
-    }
-
-    pub(super) fn pop(&mut self, holds: &dyn Fn(i64, Place) -> bool) -> Option<(i64, Place)> {
-        let first = self.peek(holds);
-        self.heap.pop();
-        first
     }
 }
 
@@ -263,6 +261,8 @@ impl Message {
             origin: Origin::Real,
             redelivered: false,
             tried: false,
+            partial: false,
+            wishes: Wishes::default(),
             live: true,
             history: [None, None, None],
         }
@@ -307,7 +307,7 @@ impl Message {
                 attempt: self.attempts,
                 expires_at: self.expires_at,
                 origin: self.origin,
-                wishes: crate::message::Wishes::default(),
+                wishes: self.wishes,
             },
             uncertain: self.uncertain,
         }
@@ -332,6 +332,7 @@ impl Message {
             redelivered: self.redelivered,
             attempts: self.attempts,
             parts: rare.and_then(|rare| rare.parts),
+            partial: self.partial,
             origin: self.origin,
             priority: priority_of(self.class),
             not_before: rare.and_then(|rare| rare.not_before),

@@ -6,11 +6,11 @@
 
 use super::names::{Ledger, Names};
 use super::queries::{Due, rows_of};
-use super::schema::{CLAIMED, meaning_of, status_of};
+use super::schema::{BEFORE, CLAIMED, NEVER, PARTIAL, TURNS, flags_of, meaning_of, period_number, status_of};
 use crate::message::{Direction, MessageId, Origin, State};
 use crate::store::{
-    ContactChange, Ending, NewIncoming, NewOutgoing, Remembered, Settlement, Unfinished, backend_actor,
-    class_of, is_ended, late,
+    ContactChange, Ending, NewIncoming, NewOutgoing, Period, Remembered, Settlement, Unfinished,
+    backend_actor, class_of, is_ended, is_final, late, named_parts,
 };
 use crate::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
@@ -37,6 +37,7 @@ struct Standing {
     turn: i64,
     due: Option<i64>,
     not_before: Option<i64>,
+    named: bool,
 }
 
 impl Changes<'_> {
@@ -46,10 +47,11 @@ impl Changes<'_> {
         let open = new.state.is_open();
         let mut statement = self.connection.prepare_cached(
             "INSERT INTO messages (key, tail, connection, backend, class, status, origin, created_at, updated_at, attempts,
-                 uncertain, redelivered, entries, lane, turn, due, source_time, about_key, about_tail, reason, text, raw)
-             VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, ?7, ?7, 0, 0, 0, 1, ?8, 0,
+                 uncertain, redelivered, entries, lane, turn, due, source_time, about_key, about_tail, reason, text, raw,
+                 parts, flags)
+             VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, ?7, ?7, 0, 0, 0, 1, ?8, ?15,
                  CASE WHEN ?8 IS NULL OR EXISTS (SELECT 1 FROM messages WHERE lane = ?8) THEN NULL ELSE 0 END,
-                 ?9, ?10, ?11, ?12, ?13, ?14)",
+                 ?9, ?10, ?11, ?12, ?13, ?14, ?16, ?17)",
         )?;
         statement.execute(params![
             new.id.key(),
@@ -66,6 +68,9 @@ impl Changes<'_> {
             new.reason,
             new.incoming.text,
             new.incoming.raw,
+            backend * TURNS + NEVER,
+            new.joined.map(|joined| joined.parts),
+            if new.joined.is_some_and(|joined| joined.partial) { PARTIAL } else { 0 },
         ])?;
         self.ledger.count(backend, status, 1);
         let actor = backend_actor(&new.incoming.connection.backend);
@@ -82,10 +87,10 @@ impl Changes<'_> {
         let mut statement = self.connection.prepare_cached(
             "INSERT INTO messages (key, tail, connection, backend, class, status, origin, created_at, updated_at, attempts,
                  uncertain, redelivered, entries, lane, turn, due, not_before, expires_at, open_until, about_key, about_tail,
-                 reason, text)
+                 reason, text, flags)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, 0, 0, 0, 1, ?9, ?10,
                  CASE WHEN EXISTS (SELECT 1 FROM messages WHERE lane = ?9) THEN NULL ELSE ?11 END,
-                 ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
+                 ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
         )?;
         statement.execute(params![
             new.id.key(),
@@ -97,7 +102,7 @@ impl Changes<'_> {
             origin_number(new.origin),
             new.at.0,
             lane,
-            backend * 4 + class,
+            backend * TURNS + class,
             due,
             new.not_before.map(|at| at.0),
             new.expires_at.0,
@@ -106,6 +111,7 @@ impl Changes<'_> {
             new.in_response_to.map(MessageId::tail),
             new.reason,
             new.text,
+            flags_of(new.wishes),
         ])?;
         self.ledger.count(backend, status, 1);
         self.enter(new.id.key(), 0, new.at, status, 0, new.actor, new.reason)
@@ -152,10 +158,10 @@ impl Changes<'_> {
 
     pub(super) fn put_back(&mut self, id: MessageId) -> Result<()> {
         let mut statement = self.connection.prepare_cached(
-            "UPDATE messages SET attempts = max(attempts - 1, 0), turn = 1, due = 0 \
+            "UPDATE messages SET attempts = max(attempts - 1, 0), turn = backend * ?3 + ?4, due = 0 \
              WHERE key = ?1 AND tail = ?2 AND status = 1 AND due = 9223372036854775807",
         )?;
-        statement.execute((id.key(), id.tail())).map(drop)
+        statement.execute((id.key(), id.tail(), TURNS, BEFORE)).map(drop)
     }
 
     /// Makes the messages of `backend` that were found by [`due`](super::queries::due) `sending`.
@@ -185,6 +191,7 @@ impl Changes<'_> {
             return Ok(false);
         }
         let key = id.key();
+        let remote_id = named_parts(&settlement.remote_ids).next().map(|(_, name)| name);
         let status = status_of(Direction::Out, to);
         let attempts = (standing.attempts - i64::from(settlement.uncounted)).max(0);
         if matches!(to, State::Queued | State::Uncertain) {
@@ -199,7 +206,8 @@ impl Changes<'_> {
             };
             let mut statement = self.connection.prepare_cached(
                 "UPDATE messages SET status = ?2, reason = ?3, updated_at = ?4, entries = entries + 1, attempts = ?5, \
-                     uncertain = uncertain + ?6, retry_at = ?7, lane = ?8, due = ?9, parts = coalesce(?10, parts) \
+                     uncertain = uncertain + ?6, retry_at = ?7, lane = ?8, due = ?9, parts = coalesce(?10, parts), \
+                     remote_id = coalesce(?11, remote_id) \
                  WHERE key = ?1",
             )?;
             statement.execute(params![
@@ -212,7 +220,8 @@ impl Changes<'_> {
                 settlement.due.map(|at| at.0.min(LATEST)),
                 lane,
                 may_go.then_some(due),
-                settlement.parts
+                settlement.parts,
+                remote_id
             ])?;
             if let (Some(lane), false, true) = (lane, may_go, from != State::Held) {
                 self.promote(lane, now)?;
@@ -221,16 +230,18 @@ impl Changes<'_> {
             let mut statement = self.connection.prepare_cached(
                 "UPDATE messages SET status = ?2, reason = ?3, updated_at = ?4, entries = entries + 1, attempts = ?5, \
                      retry_at = NULL, lane = NULL, due = NULL, open_until = CASE ?2 WHEN 19 THEN open_until END, \
-                     parts = coalesce(?6, parts) \
+                     parts = coalesce(?6, parts), remote_id = coalesce(?7, remote_id) \
                  WHERE key = ?1",
             )?;
-            statement.execute(params![key, status, settlement.reason, now.0, attempts, settlement.parts])?;
+            let parts = settlement.parts;
+            statement.execute(params![key, status, settlement.reason, now.0, attempts, parts, remote_id])?;
             self.promote_after(&standing, now)?;
         }
-        if let Some(remote_id) = &settlement.remote_id {
-            let mut statement =
-                self.connection.prepare_cached("UPDATE messages SET remote_id = ?2 WHERE key = ?1")?;
-            statement.execute((key, remote_id))?;
+        if standing.named && (remote_id.is_some() || is_final(to)) {
+            self.forget_names(key)?;
+        }
+        if remote_id.is_some() && !is_final(to) {
+            self.give_names(key, standing.backend, &settlement.remote_ids, now)?;
         }
         self.ledger.count(standing.backend, standing.status, -1);
         self.ledger.count(standing.backend, status, 1);
@@ -263,6 +274,23 @@ impl Changes<'_> {
                  message_tail = excluded.message_tail, digest = excluded.digest",
         )?;
         statement.execute((scope, key, what.at.0, what.id.key(), what.id.tail(), &what.digest)).map(drop)
+    }
+
+    pub(super) fn spend(
+        &mut self,
+        backend: &str,
+        period: Period,
+        since: Timestamp,
+        parts: u32,
+    ) -> Result<()> {
+        // A backend that sent something is known.
+        let Some(backend) = self.names.backend(self.connection, backend)? else { return Ok(()) };
+        let mut statement = self.connection.prepare_cached(
+            "INSERT INTO spent (backend, period, since, count) VALUES (?1, ?2, ?3, ?4) \
+             ON CONFLICT DO UPDATE SET count = excluded.count + CASE WHEN since < excluded.since THEN 0 ELSE count END, \
+                 since = max(since, excluded.since)",
+        )?;
+        statement.execute((backend, period_number(period), since.0, parts)).map(drop)
     }
 
     pub(super) fn change_contact(
@@ -301,14 +329,21 @@ impl Changes<'_> {
         statement.execute((connection, contact)).map(drop)
     }
 
-    /// Lets claimed received messages be claimed again.
-    pub(super) fn release(&mut self, ids: &[MessageId]) -> Result<()> {
-        let mut statement =
-            self.connection.prepare_cached("UPDATE messages SET turn = 1, due = 0 WHERE key = ?1")?;
-        ids.iter().try_for_each(|id| statement.execute([id.key()]).map(drop))
+    /// Lets claimed received messages be claimed again. Only of the one that was `running` the attempt counts.
+    pub(super) fn release(&mut self, ids: &[MessageId], running: Option<MessageId>) -> Result<()> {
+        let mut statement = self.connection.prepare_cached(
+            "UPDATE messages SET attempts = max(attempts - ?4, 0), turn = backend * ?2 + ?3, due = 0 WHERE key = ?1",
+        )?;
+        let innocent = |id: MessageId| i64::from(running != Some(id));
+        ids.iter().try_for_each(|&id| statement.execute((id.key(), TURNS, BEFORE, innocent(id))).map(drop))
     }
 
-    pub(super) fn shift(&mut self, by: i64) -> Result<()> {
+    pub(super) fn shift(&mut self, number: i64, by: i64) -> Result<()> {
+        let mut statement =
+            self.connection.prepare_cached("UPDATE store SET shifts = ?1 WHERE shifts < ?1")?;
+        if statement.execute([number])? == 0 {
+            return Ok(());
+        }
         // min() keeps sums within 64 bits: a time near the end of time stays there.
         let mut statement = self.connection.prepare_cached(
             "UPDATE messages SET due = min(due, 9223372036854775806 - ?1) + ?1 \
@@ -326,6 +361,10 @@ impl Changes<'_> {
         statement.execute([by])?;
         let mut statement =
             self.connection.prepare_cached("UPDATE keys SET at = min(at, 9223372036854775806 - ?1) + ?1")?;
+        statement.execute([by])?;
+        let mut statement = self
+            .connection
+            .prepare_cached("UPDATE sets SET newest_at = min(newest_at, 9223372036854775806 - ?1) + ?1")?;
         statement.execute([by]).map(drop)
     }
 
@@ -338,15 +377,19 @@ impl Changes<'_> {
         }
         for &key in keys {
             let mut statement = self.connection.prepare_cached(
-                "DELETE FROM messages WHERE key = ?1 RETURNING backend, status, connection",
+                "DELETE FROM messages WHERE key = ?1 RETURNING backend, status, connection, remote_id IS NOT NULL",
             )?;
-            let (backend, status, connection): (i64, i64, i64) =
-                statement.query_row([key], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+            let (backend, status, connection, named): (i64, i64, i64, bool) =
+                statement.query_row([key], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
+            if named {
+                self.forget_names(key)?;
+            }
             self.ledger.count(backend, status, -1);
             self.connection.prepare_cached("DELETE FROM history WHERE message = ?1")?.execute([key])?;
             let mut statement = self.connection.prepare_cached(
                 "DELETE FROM connections WHERE id = ?1 AND contact IS NULL \
-                 AND NOT EXISTS (SELECT 1 FROM messages WHERE connection = ?1)",
+                 AND NOT EXISTS (SELECT 1 FROM messages WHERE connection = ?1) \
+                 AND NOT EXISTS (SELECT 1 FROM sets WHERE connection = ?1)",
             )?;
             statement.execute([connection])?;
         }
@@ -362,7 +405,8 @@ impl Changes<'_> {
 
     fn standing(&self, id: MessageId) -> Result<Option<Standing>> {
         let mut statement = self.connection.prepare_cached(
-            "SELECT class, status, connection, backend, entries, attempts, lane, turn, due, not_before \
+            "SELECT class, status, connection, backend, entries, attempts, lane, turn, due, not_before, \
+                 remote_id IS NOT NULL \
              FROM messages WHERE key = ?1 AND tail = ?2",
         )?;
         let standing = |row: &Row<'_>| {
@@ -377,6 +421,7 @@ impl Changes<'_> {
                 turn: row.get(7)?,
                 due: row.get(8)?,
                 not_before: row.get(9)?,
+                named: row.get(10)?,
             })
         };
         statement.query_row((id.key(), id.tail()), standing).optional()
@@ -447,7 +492,7 @@ impl Changes<'_> {
     }
 }
 
-fn origin_number(origin: Origin) -> i64 {
+pub(super) fn origin_number(origin: Origin) -> i64 {
     match origin {
         Origin::Real => 0,
         Origin::Test => 1,

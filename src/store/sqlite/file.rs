@@ -1,6 +1,6 @@
 //! Opening the file: by which path, with which promises of SQLite, and what its errors mean for the store.
 
-use super::{StoreError, salvage, schema};
+use super::{StoreError, keeper, salvage, schema};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection as Database, ErrorCode, OpenFlags};
 use std::fs;
@@ -56,6 +56,7 @@ fn connect_within(patience: Duration, path: &Path) -> Result<Database, StoreErro
             path.display()
         )));
     }
+    connection.pragma_update(None, "wal_autocheckpoint", keeper::LOG_PAGES).map_err(explained)?;
     connection
         .execute_batch(
             "PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; \

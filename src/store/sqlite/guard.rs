@@ -1,12 +1,13 @@
-//! The files around the database: the lock that keeps a second daemon out, the ballast that is given up when the disk is full (P12), and
+//! The files around the database: the lock that keeps a second daemon out, with a note of what its holder does, the ballast that is given up when the disk is full (P12), and
 //! the test that the database is still the file that was opened.
 
 use super::StoreError;
+use crate::message::MessageId;
 use crate::time::Timestamp;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{ErrorKind, Read, Seek, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// So much disk is kept in reserve for the outcomes of what is in flight when the disk fills up.
@@ -20,13 +21,24 @@ pub(super) struct Guard {
     path: PathBuf,
     lock: File,
     database: Option<(u64, u64)>,
+    /// What the apps see, or saw when the holder before died.
+    running: Option<MessageId>,
 }
+
+// The lock file has lines of fixed length: who holds it, in which boot of the machine, and which message the apps see. So the last one is
+// changed by one small write, which the kernel keeps when the process dies; and after a power cut the boot is another one.
+const HOLDER: std::ops::Range<usize> = 0..127;
+const BOOT: std::ops::Range<usize> = 133..169;
+const RUNNING: std::ops::Range<usize> = 178..214;
+const LOCK_FILE: usize = 215;
+const HOLDING: usize = HOLDER.end;
+const NOBODY: &str = "------------------------------------";
 
 impl Guard {
     /// Locks the store at `path` for this process. The lock ends with the process, however that ends.
     pub(super) fn lock(path: &Path, now: Timestamp) -> Result<Guard, StoreError> {
         let lock_path = beside(path, ".lock");
-        let mut lock = OpenOptions::new()
+        let lock = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
@@ -34,14 +46,17 @@ impl Guard {
             .mode(0o600)
             .open(&lock_path)
             .map_err(|error| explain_io(&error, &lock_path))?;
-        match lock.try_lock() {
+        let locked = lock.try_lock();
+        let mut before = [0; LOCK_FILE];
+        // Fewer octets than that are a file that was not written yet.
+        let _ = lock.read_at(&mut before, 0);
+        let before = |place: std::ops::Range<usize>| std::str::from_utf8(&before[place]).unwrap_or("");
+        match locked {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
+                let holder = before(HOLDER).trim_matches([' ', '\n', '\0']);
                 // The holder writes the file right after it locked it; an empty one means that we were in between.
-                let _ = Read::by_ref(&mut lock).take(200).read_to_string(&mut holder);
-                let holder =
-                    holder.lines().next().filter(|line| !line.is_empty()).unwrap_or("another process");
+                let holder = Some(holder).filter(|holder| !holder.is_empty()).unwrap_or("another process");
                 return Err(StoreError::InUse(format!(
                     "{} is held by {holder}; stop that first, or give this one another [database] url",
                     path.display()
@@ -49,10 +64,29 @@ impl Guard {
             }
             Err(TryLockError::Error(error)) => return Err(explain_io(&error, &lock_path)),
         }
-        let holder = format!("process {}, since {now}\n", std::process::id());
-        // The lock is held with or without its text, which only serves the error above; a full disk must not keep us out.
-        let _ = lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| lock.write_all(holder.as_bytes()));
-        Ok(Guard { path: path.to_owned(), lock, database: None })
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let boot = boot.trim();
+        let running = (before(BOOT) == boot).then(|| before(RUNNING).parse().ok()).flatten();
+        let holder = format!("process {}, since {now}", std::process::id());
+        let noted = running.map_or(NOBODY.to_string(), |id: MessageId| id.to_string());
+        let text = format!("{holder:HOLDING$.HOLDING$}\nboot {boot:36.36}\nhandling {noted}\n");
+        // The lock is held with or without its text; a full disk must not keep us out.
+        let _ = lock.write_all_at(text.as_bytes(), 0).and_then(|()| lock.set_len(LOCK_FILE as u64));
+        Ok(Guard { path: path.to_owned(), lock, database: None, running })
+    }
+
+    /// Which message the apps see, or saw when the holder before died.
+    pub(super) fn running(&self) -> Option<MessageId> {
+        self.running
+    }
+
+    /// Notes which message the apps see from now on.
+    pub(super) fn note(&mut self, id: Option<MessageId>) {
+        if std::mem::replace(&mut self.running, id) != id {
+            let text = id.map_or(NOBODY.to_string(), |id| id.to_string());
+            // Without the note a text that kills is tried more often, which is no reason to handle none.
+            let _ = self.lock.write_all_at(text.as_bytes(), RUNNING.start as u64);
+        }
     }
 
     /// Refuses a database that has a second name. A lock and a write-ahead log belong to a name, so that a router at each name would keep

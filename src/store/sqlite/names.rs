@@ -4,7 +4,7 @@
 use super::schema::meaning_of;
 use crate::message::{Connection as Address, Direction, Name};
 use rusqlite::{Connection, OptionalExtension, Result};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// So many backends and connections are remembered; beyond that the memory starts afresh.
 const NAMES: usize = 10_000;
@@ -122,6 +122,8 @@ pub(super) struct Ledger {
     /// What the open transaction added.
     changed: Vec<((i64, i64), i64)>,
     waiting: [i64; 2],
+    /// The same of each backend: received and going out.
+    waiting_of: BTreeMap<i64, [i64; 2]>,
 }
 
 impl Ledger {
@@ -149,12 +151,30 @@ impl Ledger {
             && state.is_open()
         {
             self.waiting[direction as usize] += by;
+            self.waiting_of.entry(backend).or_default()[direction as usize] += by;
         }
     }
 
     /// How many messages of a direction are open.
     pub(super) fn waiting(&self, direction: Direction) -> u64 {
         u64::try_from(self.waiting[direction as usize]).unwrap_or(0)
+    }
+
+    /// The same of one backend.
+    pub(super) fn waiting_of(&self, backend: i64, direction: Direction) -> u64 {
+        let waiting = self.waiting_of.get(&backend).map_or(0, |waiting| waiting[direction as usize]);
+        u64::try_from(waiting).unwrap_or(0)
+    }
+
+    /// How much is counted under a number.
+    pub(super) fn counted(&self, backend: i64, status: i64) -> u64 {
+        self.counts.get(&(backend, status)).map_or(0, |&count| u64::try_from(count).unwrap_or(0))
+    }
+
+    /// The backends that have received messages which are not handled.
+    pub(super) fn receiving(&self) -> Vec<i64> {
+        let waits = |waiting: &[i64; 2]| waiting[Direction::In as usize] > 0;
+        self.waiting_of.iter().filter(|(_, waiting)| waits(waiting)).map(|(&backend, _)| backend).collect()
     }
 
     /// Takes back what was counted since the last flush that was committed.

@@ -3,10 +3,13 @@
 
 use super::changes::LATEST;
 use super::names::Names;
+use super::schema::{BEFORE, NEVER, PARTIAL, TURNS, period_number, wishes_of};
 use crate::message::{Contact, MessageId, Origin, Outgoing};
-use crate::store::{Taken, Tried, Unfinished};
+use crate::store::turns::in_turns;
+use crate::store::{Period, Taken, Tried, Unfinished};
 use crate::time::Timestamp;
-use rusqlite::{Connection, Result, Row};
+use rusqlite::{Connection, OptionalExtension, Result, Row};
+use std::collections::HashMap;
 
 /// A message that is due, as it will be when it is taken, and where it stands until then.
 pub(super) struct Due {
@@ -15,11 +18,12 @@ pub(super) struct Due {
     pub(super) entries: i64,
 }
 
-/// Received messages that may be claimed, as they will be when they are.
+/// Received messages of one backend that may be claimed, as they will be when they are; of those that were never tried only what is newer than `after`.
 pub(super) fn claimable(
     connection: &Connection,
     names: &mut Names,
-    tried: Tried,
+    (tried, backend): (Tried, i64),
+    after: i64,
     limit: usize,
 ) -> Result<Vec<Unfinished>> {
     let before = tried == Tried::Before;
@@ -27,12 +31,13 @@ pub(super) fn claimable(
     let order = if before { "m.attempts, m.key" } else { "m.key" };
     let mut statement = connection.prepare_cached(&format!(
         "SELECT m.key, m.tail, m.connection, m.text, m.created_at, m.source_time, m.attempts, m.redelivered, m.origin, \
-             k.id, k.name, k.language \
+             k.id, k.name, k.language, m.flags \
          FROM messages m INDEXED BY messages_by_due \
          JOIN connections c ON c.id = m.connection LEFT JOIN contacts k ON k.id = c.contact \
-         WHERE m.turn = ?1 AND m.due = 0 ORDER BY {order} LIMIT ?2",
+         WHERE m.turn = ?1 AND m.due = 0 AND m.key > ?2 ORDER BY {order} LIMIT ?3",
     ))?;
-    let mut rows = statement.query((before, rows_of(limit)))?;
+    let turn = backend * TURNS + if before { BEFORE } else { NEVER };
+    let mut rows = statement.query((turn, after, rows_of(limit)))?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
         let contact = match row.get(9)? {
@@ -47,6 +52,7 @@ pub(super) fn claimable(
             source_time: row.get::<_, Option<i64>>(5)?.map(Timestamp),
             attempt: row.get::<_, u32>(6)?.saturating_add(1),
             redelivered: before || row.get(7)?,
+            partial: row.get::<_, i64>(12)? & PARTIAL != 0,
             origin: origin_of(row.get(8)?),
             contact,
         });
@@ -54,8 +60,43 @@ pub(super) fn claimable(
     Ok(found)
 }
 
+/// The same shared among backends, all that have received messages; and the backend at which it began.
+pub(super) fn claimable_in_turns(
+    connection: &Connection,
+    names: &mut Names,
+    backends: &[i64],
+    last: Option<i64>,
+    limit: usize,
+) -> Result<(Vec<Unfinished>, Option<i64>)> {
+    let mut reached: HashMap<i64, i64> = HashMap::new();
+    let (mut found, began) = in_turns(backends, last, limit, |backend, count| {
+        let after = reached.get(&backend).copied().unwrap_or(i64::MIN);
+        let found = claimable(connection, names, (Tried::Never, backend), after, count)?;
+        reached.extend(found.last().map(|last| (backend, last.id.key())));
+        Ok::<_, rusqlite::Error>(found)
+    })?;
+    found.sort_unstable_by_key(|message: &Unfinished| message.id);
+    Ok((found, began))
+}
+
+/// What was claimed before, the least tried of all backends first.
+pub(super) fn claimable_again(
+    connection: &Connection,
+    names: &mut Names,
+    backends: &[i64],
+    limit: usize,
+) -> Result<Vec<Unfinished>> {
+    let mut found = Vec::new();
+    for &backend in backends {
+        found.extend(claimable(connection, names, (Tried::Before, backend), i64::MIN, limit)?);
+    }
+    found.sort_unstable_by_key(|message| (message.attempt, message.id));
+    found.truncate(limit);
+    Ok(found)
+}
+
 /// The columns that [`taken`] reads.
-const TAKEN: &str = "key, tail, connection, text, about_key, about_tail, attempts, expires_at, origin, uncertain, status, entries";
+const TAKEN: &str = "key, tail, connection, text, about_key, about_tail, attempts, expires_at, origin, uncertain, status, entries, flags";
 
 /// Messages of a backend that are due.
 pub(super) fn due(
@@ -71,7 +112,7 @@ pub(super) fn due(
     let mut found = Vec::new();
     for class in 1..=3 {
         let mut rows =
-            statement.query((backend * 4 + class, now.0.min(LATEST), rows_of(limit - found.len())))?;
+            statement.query((backend * TURNS + class, now.0.min(LATEST), rows_of(limit - found.len())))?;
         while let Some(row) = rows.next()? {
             let mut taken = taken(connection, names, row)?;
             taken.outgoing.attempt = taken.outgoing.attempt.saturating_add(1);
@@ -100,13 +141,19 @@ pub(super) fn sending(connection: &Connection, names: &mut Names) -> Result<Vec<
     Ok(found)
 }
 
-/// Received messages that were claimed.
-pub(super) fn claimed(connection: &Connection) -> Result<Vec<MessageId>> {
+/// Received messages of these backends that were claimed.
+pub(super) fn claimed(connection: &Connection, backends: &[i64]) -> Result<Vec<MessageId>> {
     let mut statement = connection.prepare_cached(
-        "SELECT key, tail FROM messages INDEXED BY messages_by_due WHERE turn IN (0, 1) AND due = 9223372036854775807",
+        "SELECT key, tail FROM messages INDEXED BY messages_by_due WHERE turn = ?1 AND due = 9223372036854775807",
     )?;
-    let rows = statement.query_map([], |row| Ok(MessageId::from_parts(row.get(0)?, row.get(1)?)))?;
-    rows.collect()
+    let mut found = Vec::new();
+    for turn in backends.iter().flat_map(|backend| [NEVER, BEFORE].map(|kind| backend * TURNS + kind)) {
+        let mut rows = statement.query([turn])?;
+        while let Some(row) = rows.next()? {
+            found.push(MessageId::from_parts(row.get(0)?, row.get(1)?));
+        }
+    }
+    Ok(found)
 }
 
 /// When the next message of a backend falls due.
@@ -116,10 +163,19 @@ pub(super) fn next_due(connection: &Connection, backend: i64) -> Result<Option<T
     )?;
     let mut next: Option<i64> = None;
     for class in 1..=3 {
-        let due: Option<i64> = statement.query_row([backend * 4 + class], |row| row.get(0))?;
+        let due: Option<i64> = statement.query_row([backend * TURNS + class], |row| row.get(0))?;
         next = next.into_iter().chain(due).min();
     }
     Ok(next.map(Timestamp))
+}
+
+/// How much a backend sent in the period that began at `since`.
+pub(super) fn spent(connection: &Connection, backend: i64, period: Period, since: Timestamp) -> Result<u64> {
+    let mut statement = connection
+        .prepare_cached("SELECT count FROM spent WHERE backend = ?1 AND period = ?2 AND since >= ?3")?;
+    let count: Option<i64> =
+        statement.query_row((backend, period_number(period), since.0), |row| row.get(0)).optional()?;
+    Ok(count.map_or(0, i64::unsigned_abs))
 }
 
 /// Messages whose validity has ended.
@@ -159,7 +215,7 @@ fn taken(connection: &Connection, names: &mut Names, row: &Row<'_>) -> Result<Ta
         attempt: row.get(6)?,
         expires_at: Timestamp(row.get(7)?),
         origin: origin_of(row.get(8)?),
-        wishes: crate::message::Wishes::default(),
+        wishes: wishes_of(row.get(12)?),
     };
     Ok(Taken { outgoing, uncertain: row.get(9)? })
 }

@@ -1,9 +1,9 @@
 //! Reads what is committed, on a connection of its own: pages, the API, the command line. Never delays the writer.
 
 use super::queries::{about, backends, origin_of, rows_of};
-use super::schema::{STATUSES, meaning_of, status_of};
+use super::schema::{PARTIAL, STATUSES, meaning_of, status_of};
 use super::{Reader, StoreError, explain, schema};
-use crate::message::{Direction, MessageId, State};
+use crate::message::{Direction, MessageId, Name, State};
 use crate::store::{Count, Detail, Entry, PAGE_LIMIT, Page, Query, Row, priority_of};
 use crate::time::Timestamp;
 use rusqlite::config::DbConfig;
@@ -142,6 +142,16 @@ impl Reader for SqliteReader {
         self.at_once(|connection| Ok((counts(connection, TALLY)?, counts(connection, RECOUNT)?)))
     }
 
+    fn pieces(&mut self) -> Result<Vec<(Name, u64)>, StoreError> {
+        self.at_once(|connection| {
+            let mut statement = connection.prepare_cached(PIECES)?;
+            let count = |row: &rusqlite::Row<'_>| {
+                Ok((row.get::<_, String>(0)?.into(), row.get::<_, i64>(1)?.unsigned_abs()))
+            };
+            statement.query_map([], count)?.collect()
+        })
+    }
+
     fn oldest_waiting(&mut self, backend: &str) -> Result<Option<Timestamp>, StoreError> {
         self.at_once(|connection| {
             let mut statement = connection.prepare_cached(
@@ -160,8 +170,10 @@ impl Reader for SqliteReader {
     }
 }
 
-const TALLY: &str =
-    "SELECT b.name, t.status, t.count FROM tally t JOIN backends b ON b.id = t.backend WHERE t.count <> 0";
+const TALLY: &str = "SELECT b.name, t.status, t.count FROM tally t JOIN backends b ON b.id = t.backend \
+     WHERE t.count <> 0 AND t.status <> 0";
+const PIECES: &str = "SELECT b.name, t.count FROM tally t JOIN backends b ON b.id = t.backend \
+     WHERE t.count <> 0 AND t.status = 0 ORDER BY b.name";
 const RECOUNT: &str = "SELECT b.name, m.status, m.count FROM \
          (SELECT backend, status, count(*) AS count FROM messages NOT INDEXED GROUP BY backend, status) m \
      JOIN backends b ON b.id = m.backend";
@@ -260,7 +272,7 @@ fn row(connection: &Connection, key: i64) -> Result<Option<Row>> {
     let mut statement = connection.prepare_cached(
         "SELECT m.key, m.tail, m.status, b.name, c.identity, m.text, m.reason, m.created_at, m.updated_at, \
              m.about_key, m.about_tail, m.redelivered, m.attempts, m.parts, m.origin, m.class, m.not_before, \
-             m.expires_at, m.source_time, m.remote_id \
+             m.expires_at, m.source_time, m.remote_id, m.flags \
          FROM messages m JOIN connections c ON c.id = m.connection JOIN backends b ON b.id = m.backend \
          WHERE m.key = ?1",
     )?;
@@ -284,6 +296,7 @@ fn row(connection: &Connection, key: i64) -> Result<Option<Row>> {
             redelivered: row.get(11)?,
             attempts: row.get(12)?,
             parts: row.get(13)?,
+            partial: row.get::<_, i64>(20)? & PARTIAL != 0,
             origin: origin_of(row.get(14)?),
             priority: priority_of(row.get(15)?),
             not_before: time(16)?,

@@ -19,12 +19,16 @@ const PAGE: usize = 4096;
 const PLACES: usize = 1_000;
 
 /// Tables with the column in whose order they are read. The others are made anew.
-const TABLES: [(&str, &str); 5] = [
+const TABLES: [(&str, &str); 9] = [
     ("backends", "id"),
     ("contacts", "id"),
     ("connections", "id"),
     ("messages", "key"),
     ("history", "message"),
+    ("sets", "id"),
+    ("pieces", "piece_set"),
+    ("names", "message"),
+    ("spent", "backend"),
 ];
 
 /// Reads a little of everything: both ends of each table and index. Not a proof, but quick on any size.
@@ -234,10 +238,12 @@ fn copy_table(
     column: &str,
     gaps: &mut usize,
 ) -> Result<usize> {
-    let columns: Vec<String> = {
-        let mut statement = new.prepare("SELECT name FROM pragma_table_info(?1)")?;
-        let names = statement.query_map([table], |row| row.get(0))?;
-        names.collect::<Result<_>>()?
+    let columns = columns_of(new, table)?;
+    // A file of an older version has fewer tables and columns; what is new has its default.
+    let columns: Vec<String> = match columns_of(old, table) {
+        Ok(there) if there.is_empty() => return Ok(0),
+        Ok(there) => columns.into_iter().filter(|name| there.contains(name)).collect(),
+        Err(_) => columns,
     };
     let list = columns.join(", ");
     let marks: Vec<String> = (1..=columns.len()).map(|number| format!("?{number}")).collect();
@@ -293,6 +299,12 @@ fn copy_table(
         }
     }
     Ok(copied)
+}
+
+fn columns_of(connection: &Connection, table: &str) -> Result<Vec<String>> {
+    let mut statement = connection.prepare("SELECT name FROM pragma_table_info(?1)")?;
+    let names = statement.query_map([table], |row| row.get(0))?;
+    names.collect()
 }
 
 /// The first number after `from` from which on a table can be read again.
@@ -355,15 +367,21 @@ INSERT OR IGNORE INTO backends (id, name)
     SELECT DISTINCT backend, 'lost backend ' || backend FROM messages;
 INSERT OR IGNORE INTO backends (id, name)
     SELECT DISTINCT backend, 'lost backend ' || backend FROM connections;
+INSERT OR IGNORE INTO backends (id, name)
+    SELECT DISTINCT backend, 'lost backend ' || backend FROM sets;
 UPDATE messages SET status = CASE class WHEN 0 THEN 4 ELSE 19 END, reason = 'its state was lost in a damaged file'
     WHERE status NOT IN (SELECT status FROM statuses) OR (class = 0) <> (status < 10);
 UPDATE messages SET status = CASE class WHEN 0 THEN 4 ELSE 19 END, reason = 'its address was lost in a damaged file'
     WHERE status IN (1, 11, 12, 18) AND connection NOT IN (SELECT id FROM connections);
 INSERT OR IGNORE INTO connections (id, backend, identity)
     SELECT connection, min(backend), 'lost address ' || connection FROM messages GROUP BY connection;
+INSERT OR IGNORE INTO connections (id, backend, identity)
+    SELECT connection, min(backend), 'lost address ' || connection FROM sets GROUP BY connection;
+DELETE FROM sets WHERE NOT EXISTS (SELECT 1 FROM pieces WHERE piece_set = id);
+DELETE FROM pieces WHERE piece_set NOT IN (SELECT id FROM sets);
 UPDATE messages SET
     lane = CASE WHEN status IN (1, 11, 12, 18) AND not_before IS NULL THEN connection * 4 + class END,
-    turn = CASE class WHEN 0 THEN turn = 1 OR attempts > 0 ELSE backend * 4 + class END,
+    turn = backend * 8 + CASE class WHEN 0 THEN 4 * (turn & 7 > 0 OR attempts > 0) ELSE class END,
     open_until = CASE WHEN status IN (11, 12, 18, 19) THEN coalesce(expires_at, updated_at) END,
     expires_at = CASE WHEN class > 0 THEN coalesce(expires_at, updated_at) END,
     entries = (SELECT coalesce(max(n) + 1, 0) FROM history WHERE message = key),
@@ -371,7 +389,10 @@ UPDATE messages SET
                WHEN status IN (11, 18) AND not_before IS NOT NULL THEN max(not_before, coalesce(retry_at, 0)) END;
 UPDATE messages SET due = CASE class WHEN 0 THEN 0 ELSE max(updated_at, coalesce(retry_at, 0)) END
     WHERE key IN (SELECT min(key) FROM messages WHERE lane IS NOT NULL GROUP BY lane HAVING max(status = 12) = 0);
+DELETE FROM names WHERE message NOT IN (SELECT key FROM messages);
 DELETE FROM history WHERE message NOT IN (SELECT key FROM messages);
 DELETE FROM tally;
 INSERT INTO tally (backend, status, count) SELECT backend, status, count(*) FROM messages GROUP BY backend, status;
+INSERT INTO tally (backend, status, count)
+    SELECT s.backend, 0, count(*) FROM pieces p JOIN sets s ON s.id = p.piece_set GROUP BY s.backend;
 ";

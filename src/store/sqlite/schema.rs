@@ -3,8 +3,8 @@
 //! Nothing outside of this folder reads these tables; for people with the `sqlite3` shell there are the views `message_log` and
 //! `history_log`, with words, names and times instead of numbers.
 
-use super::{StoreError, explain, guard};
-use crate::message::{Direction, State};
+use super::{Period, StoreError, explain, guard};
+use crate::message::{Direction, State, Wishes};
 use rusqlite::Connection;
 use std::path::{Path, PathBuf};
 
@@ -12,10 +12,17 @@ use std::path::{Path, PathBuf};
 pub(super) const APPLICATION_ID: i32 = 0x5253_4d53;
 
 /// Step `n` makes version `n + 1` of version `n`; version 0 is an empty file. A step that was released is never changed.
-pub(super) const STEPS: &[&str] = &[FIRST];
+pub(super) const STEPS: &[&str] = &[FIRST, SECOND];
 
 /// [`due`](FIRST) of a claimed message. No real time is that late.
 pub(super) const CLAIMED: i64 = i64::MAX;
+
+/// [`turn`](SECOND) of messages: the backend times this, plus one of the numbers below, or the class of an outgoing message.
+pub(super) const TURNS: i64 = 8;
+/// Received, and no app has seen it.
+pub(super) const NEVER: i64 = 0;
+/// Received, and claimed before.
+pub(super) const BEFORE: i64 = 4;
 
 const FIRST: &str = "
 CREATE TABLE store (
@@ -132,6 +139,102 @@ CREATE VIEW history_log AS
     FROM history h LEFT JOIN statuses s ON s.status = h.status
     ORDER BY h.message, h.n;
 ";
+
+/// Each backend has its own queue of received messages, so that a flood on one delays nobody else. Pieces of longer messages are kept until
+/// the others are there. Carriers name each part of a message.
+const SECOND: &str = "
+-- First, so that what comes after takes its page: no page of a new file is free.
+DROP INDEX messages_by_remote_id;
+
+-- turn: backend * 8, plus 0 for received and never claimed, 4 for received and claimed before, else the class.
+UPDATE messages SET turn = backend * 8 + CASE class WHEN 0 THEN 4 * turn ELSE class END WHERE status IN (1, 11, 12, 18, 19);
+ALTER TABLE messages ADD COLUMN flags INTEGER NOT NULL DEFAULT 0; -- the sum of: 1 parts of it never came; 2 flash, 4 report, 8 no report
+
+ALTER TABLE store ADD COLUMN shifts INTEGER NOT NULL DEFAULT 0; -- the number of the last step of the clock that was followed
+
+CREATE TABLE sets (                       -- longer messages of which pieces are missing
+    id         INTEGER PRIMARY KEY,
+    connection INTEGER NOT NULL,
+    backend    INTEGER NOT NULL,          -- the connection's
+    name       TEXT NOT NULL,             -- what the pieces have in common
+    total      INTEGER NOT NULL,          -- how many there will be
+    origin     INTEGER NOT NULL,
+    newest_at  INTEGER NOT NULL           -- when the newest piece came
+) STRICT;
+CREATE INDEX sets_by_connection ON sets (connection);
+CREATE INDEX sets_by_age ON sets (newest_at);
+CREATE INDEX sets_by_backend ON sets (backend, newest_at);
+
+CREATE TABLE pieces (
+    piece_set      INTEGER NOT NULL,
+    sequence       INTEGER NOT NULL,      -- from 1
+    units          BLOB NOT NULL,         -- UTF-16, the low octet first
+    source_time    INTEGER,
+    redelivery_key TEXT,
+    raw            BLOB,
+    PRIMARY KEY (piece_set, sequence)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE names (                      -- what carriers call the parts of messages about which they may still report
+    message INTEGER NOT NULL,
+    part    INTEGER NOT NULL,             -- from 1
+    backend INTEGER NOT NULL,             -- the message's
+    name    TEXT NOT NULL,
+    at      INTEGER NOT NULL,             -- when it was given
+    arrived INTEGER NOT NULL,             -- 1 when it was reported as delivered
+    PRIMARY KEY (message, part)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX names_by_name ON names (backend, name, at, message, part) WHERE arrived = 0;
+INSERT INTO names SELECT key, 1, backend, remote_id, updated_at, 0 FROM messages
+    WHERE remote_id IS NOT NULL AND status IN (11, 12, 13, 18, 19);
+
+CREATE TABLE spent (                      -- what backends sent, as far as there are limits
+    backend INTEGER NOT NULL,
+    period  INTEGER NOT NULL,             -- 1 minute, 2 day, 3 month
+    since   INTEGER NOT NULL,             -- when the period began
+    count   INTEGER NOT NULL,
+    PRIMARY KEY (backend, period)
+) STRICT, WITHOUT ROWID;
+";
+
+/// The flag of a received message of which parts never came.
+pub(super) const PARTIAL: i64 = 1;
+
+/// The flags of a message's wishes.
+pub(super) fn flags_of(wishes: Wishes) -> i64 {
+    let report = match wishes.report {
+        None => 0,
+        Some(true) => REPORT,
+        Some(false) => NO_REPORT,
+    };
+    report + if wishes.flash { FLASH } else { 0 }
+}
+
+/// What flags say of a message's wishes.
+pub(super) fn wishes_of(flags: i64) -> Wishes {
+    let report = match flags & (REPORT | NO_REPORT) {
+        REPORT => Some(true),
+        NO_REPORT => Some(false),
+        _ => None,
+    };
+    Wishes { flash: flags & FLASH != 0, report }
+}
+
+const FLASH: i64 = 2;
+const REPORT: i64 = 4;
+const NO_REPORT: i64 = 8;
+
+/// The number of a period in a file.
+pub(super) fn period_number(period: Period) -> i64 {
+    match period {
+        Period::Minute => 1,
+        Period::Day => 2,
+        Period::Month => 3,
+    }
+}
+
+/// In the table `tally` the number under which waiting pieces are counted: they are in no state.
+pub(super) const PIECES: i64 = 0;
 
 /// The number of a state in a file. A failed received message and a failed outgoing one are told apart by it, so that the direction needs no column.
 pub(super) fn status_of(direction: Direction, state: State) -> i64 {

@@ -34,8 +34,8 @@ listen = "127.0.0.1:0"
 ENGINE = "bucket"
 
 [INSTALLED_BACKENDS.Zain]
-ENGINE = "gsm"
-PORT = "/dev/null"
+ENGINE = "kannel"
+sendsms_url = "http://127.0.0.1:9/"
 "#;
 
 /// Plays tests/cli/NAME.txt.

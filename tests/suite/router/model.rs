@@ -14,6 +14,11 @@ enum Act {
         who: usize,
         kind: usize,
     },
+    /// One piece of one of a few messages in three pieces, perhaps not for the first time.
+    Piece {
+        message: usize,
+        sequence: u16,
+    },
     /// A program sends a message.
     Submits {
         who: usize,
@@ -58,6 +63,7 @@ const BACKENDS: [&str; 3] = ["zain", "tnm", "tester"];
 fn acts() -> impl Strategy<Value = Act> {
     prop_oneof![
         6 => (0..6usize, 0..KINDS.len()).prop_map(|(who, kind)| Act::Says { who, kind }),
+        4 => (0..4usize, 1..4u16).prop_map(|(message, sequence)| Act::Piece { message, sequence }),
         3 => (0..6usize).prop_map(|who| Act::Submits { who }),
         8 => Just(Act::Turn),
         6 => (any::<usize>(), 0..6usize).prop_map(|(which, outcome)| Act::Tells { which, outcome }),
@@ -90,6 +96,9 @@ struct Ledger {
     /// What a carrier reported about: it may be in the hands of its backend and be over all the same.
     reported: HashSet<MessageId>,
     said: usize,
+    /// What pieces said that were told to be safe, and those of the open transaction.
+    pieces: HashSet<String>,
+    pieces_taken: Vec<String>,
 }
 
 impl Ledger {
@@ -108,18 +117,29 @@ impl Ledger {
                 let draft = Draft::new(to, format!("text {}", self.said));
                 self.taken.extend(stage.submit(draft, "api", None, now).ok());
             }
+            Act::Piece { message, sequence } => {
+                let text = format!("<{message}.{sequence}>");
+                let units = text.encode_utf16().collect();
+                let piece = Incoming {
+                    part: Some(Part { set: message.to_string(), total: 3, sequence, units }),
+                    redelivery_key: Some(text.clone()),
+                    ..Incoming::new(Connection::new("zain", "+0"), "")
+                };
+                self.pieces_taken.extend(stage.hears(&piece).ok().map(|_| text));
+            }
             Act::Turn => self.turn(stage),
             Act::Tells { which, outcome } if !self.in_hand.is_empty() => {
                 let outgoing = self.in_hand.swap_remove(which % self.in_hand.len());
                 self.tell(stage, &outgoing, outcome);
             }
             Act::Reports { which, delivered } if !self.given.is_empty() => {
-                let id = self.given[which % self.given.len()].id;
+                let outgoing = &self.given[which % self.given.len()];
+                let (id, backend) = (outgoing.id, outgoing.connection.backend.clone());
                 self.reported.insert(id);
                 let about = About::Id(id);
                 let verdict = if delivered { Verdict::Delivered } else { Verdict::Failed };
                 // A carrier that is refused tells it again; here it may as well be lost.
-                let _ = stage.report(&Report { backend: "zain".into(), about, verdict, note: None }, now);
+                let _ = stage.report(&Report { backend, about, verdict, note: None }, now);
             }
             Act::Answers { which } => {
                 let owed: Vec<_> = stage
@@ -148,6 +168,7 @@ impl Ledger {
                 stage.store.fail_never();
                 stage.crash();
                 self.perhaps.extend(self.taken.drain(..));
+                self.pieces_taken.clear();
                 self.in_hand.clear();
             }
             Act::Restart if stage.trouble().is_none() => {
@@ -169,13 +190,17 @@ impl Ledger {
         match stage.commit(now) {
             Ok(given) => {
                 self.acknowledged.extend(self.taken.drain(..));
+                self.pieces.extend(self.pieces_taken.drain(..));
                 for outgoing in given {
                     *self.copies.entry(outgoing.id).or_default() += 1;
                     self.in_hand.push(outgoing.clone());
                     self.given.push(outgoing);
                 }
             }
-            Err(_) => self.perhaps.extend(self.taken.drain(..)),
+            Err(_) => {
+                self.perhaps.extend(self.taken.drain(..));
+                self.pieces_taken.clear();
+            }
         }
     }
 
@@ -246,11 +271,17 @@ impl Ledger {
         for id in &self.acknowledged {
             assert!(known.contains(id), "{id} was acknowledged and is lost");
         }
+        let joined: String =
+            received.iter().filter(|row| row.parts.is_some()).map(|row| row.text.as_str()).collect();
+        for piece in &self.pieces {
+            assert_eq!(joined.matches(piece).count(), 1, "{piece} was acknowledged; there is {joined}");
+        }
         let mut replies: HashMap<MessageId, usize> = HashMap::new();
         for row in received.iter().chain(&sent) {
             assert!(!row.state.is_open(), "{} is still {}", row.text, row.state);
             match row.in_response_to {
                 Some(question) => *replies.entry(question).or_default() += 1,
+                None if row.parts.is_some() => {}
                 None => assert!(
                     self.acknowledged.contains(&row.id) || self.perhaps.contains(&row.id),
                     "{} came from nowhere",

@@ -358,6 +358,22 @@ cases! {
         assert_eq!(stage.counters().unknown_reports, 0);
     }
 
+    /// Programs and apps may say how a message is to be sent; over a restart, too.
+    fn wishes_reach_the_backend(stage) {
+        let now = stage.now;
+        let wishes = Wishes { flash: false, report: Some(false) };
+        let draft = Draft { wishes, ..Draft::new(Connection::new("zain", "+1"), "quietly") };
+        stage.submit(draft, "api", None, now).unwrap();
+        stage.says("tnm", "+1", "flash now");
+        stage.commit(now).unwrap();
+        stage.crash();
+        let mut given = stage.turns();
+        given.sort_by(|one, other| one.text.cmp(&other.text));
+        assert_eq!(texts(&given), ["now", "quietly"]);
+        assert_eq!(given[0].wishes, Wishes { flash: true, report: Some(true) });
+        assert_eq!(given[1].wishes, wishes);
+    }
+
     fn reports_about_what_nobody_knows(stage) {
         let given = one(stage);
         stage.tells(&given, named("r1"));
@@ -374,7 +390,7 @@ cases! {
         stage.report(&elsewhere, now).unwrap();
         stage.turns();
         assert_eq!(stage.state(given.id), State::Sent, "another carrier's r1 is another message");
-        assert_eq!(stage.counters().unknown_reports, 2);
+        assert_eq!(stage.counters().unknown_reports, 3);
     }
 
     /// A report may be faster than the answer of the modem, and may come for a message that is thought lost.
@@ -392,6 +408,29 @@ cases! {
         report(stage, About::Id(given.id), Verdict::Delivered);
         stage.turns();
         assert_eq!(stage.wait(HOUR).turns(), [], "it is not sent again");
+    }
+
+    /// P14: a step whose commit only seemed to fail, or did fail, is followed once; so are two of them.
+    fn p14_a_step_of_the_clock_is_followed_once(stage) {
+        let all_or_nothing = if stage.forgets() { &[Leaves::All, Leaves::Nothing][..] } else { &[Leaves::All] };
+        for leaves in all_or_nothing {
+            let refused = one(stage);
+            stage.tells(&refused, Err(SendFailure::Throttled(seconds(100), "later".into())));
+            stage.turns();
+            for jump in [1_000 * HOUR, 2_000 * HOUR] {
+                stage.wait(jump).clock(jump, false);
+            }
+            stage.store.fail_commit(*leaves, 1);
+            let now = stage.now;
+            stage.step(now);
+            assert!(stage.commit(now).is_err());
+            assert_eq!(stage.wait(seconds(1)).turns(), []);
+            assert_eq!(stage.wait(seconds(98)).turns(), []);
+            assert_eq!(texts(&stage.wait(seconds(1)).turns()), ["hello"], "{leaves:?}");
+            let now = stage.now;
+            stage.sent(refused.id, Ok(Receipt::default()), now);
+            stage.turns();
+        }
     }
 
     /// P14: the clock of a box without a battery jumps to today; nothing expires and nothing is sent early by that.

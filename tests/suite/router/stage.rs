@@ -30,6 +30,8 @@ pub struct Journal {
     /// The process would be dead by now.
     pub killed: bool,
     pub stopped: bool,
+    /// The last message lacked pieces.
+    pub partial: bool,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -40,13 +42,14 @@ pub struct Seen {
     pub redelivered: bool,
 }
 
-/// Does what the text says: `echo X`, `twice X`, `to BACKEND IDENTITY X`, `send BACKEND IDENTITY X`, `after SECONDS X`, `for SECONDS X`,
+/// Does what the text says: `echo X`, `flash X`, `twice X`, `to BACKEND IDENTITY X`, `send BACKEND IDENTITY X`, `after SECONDS X`, `for SECONDS X`,
 /// `cancel X`, `later X`, `panic X`, `kill X`. Anything else it leaves alone.
 struct Obedient(Arc<Mutex<Journal>>);
 
 impl App for Obedient {
     fn handle(&mut self, message: &mut Message) -> Result<Flow, AppError> {
         let mut journal = lock(&self.0);
+        journal.partial = message.partial();
         journal.seen.push(Seen {
             id: message.id(),
             from: message.connection().clone(),
@@ -60,6 +63,9 @@ impl App for Obedient {
         match verb {
             "echo" => {
                 message.respond(rest);
+            }
+            "flash" => {
+                message.respond(rest).wishes = Wishes { flash: true, report: Some(true) };
             }
             "twice" => {
                 message.respond(format!("{rest} 1"));
@@ -157,6 +163,7 @@ impl Stage {
         file: Option<std::path::PathBuf>,
         folder: Option<tempfile::TempDir>,
     ) -> Stage {
+        let journal = Arc::default();
         let mut stage = Stage {
             router: None,
             now: START,
@@ -167,8 +174,8 @@ impl Stage {
                 ("tester", BackendPolicy::tester()),
             ],
             _reader: store.reader().unwrap(),
-            store: Staged::new(store),
-            journal: Arc::default(),
+            store: Staged::new(store, Arc::clone(&journal)),
+            journal,
             file,
             _folder: folder,
         };

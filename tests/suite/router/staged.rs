@@ -1,6 +1,6 @@
 //! The store of the stage: any store, behind a door that can be told to fail, and that several routers may use one after the other.
 
-use super::stage::{START, lock};
+use super::stage::{Journal, START, lock};
 use rapidsms::message::*;
 use rapidsms::store::*;
 use rapidsms::time::Timestamp;
@@ -36,11 +36,12 @@ struct Faults {
 pub struct Staged {
     inner: Arc<Mutex<Box<dyn Store>>>,
     faults: Arc<Mutex<Faults>>,
+    journal: Arc<Mutex<Journal>>,
 }
 
 impl Staged {
-    pub fn new(inner: Box<dyn Store>) -> Staged {
-        Staged { inner: Arc::new(Mutex::new(inner)), faults: Arc::default() }
+    pub fn new(inner: Box<dyn Store>, journal: Arc<Mutex<Journal>>) -> Staged {
+        Staged { inner: Arc::new(Mutex::new(inner)), faults: Arc::default(), journal }
     }
 
     pub fn replace(&self, inner: Box<dyn Store>) {
@@ -108,6 +109,7 @@ impl Staged {
             reason: None,
             duplicate_of: None,
             origin: Origin::Test,
+            joined: None,
             at: START,
         };
         self.with(|store| {
@@ -138,18 +140,41 @@ impl Store for Staged {
         fn note(&mut self, id: MessageId, actor: &str, reason: &str, now: Timestamp) -> ();
         fn next_due(&mut self, backend: &str) -> Option<Timestamp>;
         fn overdue(&mut self, now: Timestamp, limit: usize) -> Vec<MessageId>;
-        fn by_remote_id(&mut self, backend: &str, remote_id: &str) -> Option<MessageId>;
+        fn named(&mut self, backend: &str, remote_id: &str) -> Option<Named>;
+        fn arrived(&mut self, id: MessageId, part: u32) -> u32;
+        fn backend_of(&mut self, id: MessageId) -> Option<Name>;
         fn recall(&mut self, scope: &str, key: &str) -> Option<Remembered>;
         fn remember(&mut self, scope: &str, key: &str, what: &Remembered) -> ();
         fn contact(&mut self, connection: &Connection) -> Option<Contact>;
         fn change_contact(&mut self, connection: &Connection, change: &ContactChange, now: Timestamp) -> ();
         fn recover(&mut self, in_hand: &dyn Fn(MessageId) -> bool, now: Timestamp) -> Vec<Taken>;
-        fn shift(&mut self, by: Duration) -> ();
+        fn waiting_of(&mut self, backend: &str, direction: Direction) -> u64;
+        fn spend(&mut self, backend: &str, period: Period, since: Timestamp, parts: u32) -> ();
+        fn spent(&mut self, backend: &str, period: Period, since: Timestamp) -> u64;
+        fn begin_set(&mut self, new: &NewSet<'_>) -> i64;
+        fn keep_piece(&mut self, set: i64, piece: &Piece, now: Timestamp) -> ();
+        fn sets(&mut self, connection: &Connection) -> Vec<PieceSet>;
+        fn stalest_set(&mut self, backend: Option<&str>) -> Option<PieceSet>;
+        fn pieces(&mut self, set: i64) -> Vec<Piece>;
+        fn end_set(&mut self, set: i64) -> ();
+        fn pieces_of(&mut self, backend: &str) -> u64;
+        fn shift(&mut self, number: u64, by: Duration) -> ();
         fn purge(&mut self, before: Option<Timestamp>, keys_before: Timestamp, limit: usize) -> usize;
+    }
+
+    fn shifts(&self) -> u64 {
+        self.with(|store| store.shifts())
     }
 
     fn newest(&self) -> Option<MessageId> {
         self.with(|store| store.newest())
+    }
+
+    fn running(&mut self, id: Option<MessageId>) {
+        // A dead process notes nothing any more.
+        if !lock(&self.journal).killed {
+            self.with(|store| store.running(id));
+        }
     }
 
     fn waiting(&self, direction: Direction) -> u64 {

@@ -7,7 +7,11 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The longest text the router takes, in octets of UTF-8.
+mod parts;
+
+pub use parts::{PART_LIMIT, PARTS_LIMIT, Part, joined_text, pack_raw, part_numbers, unpack_raw};
+
+/// The longest text the router takes from a source or a program, in octets of UTF-8. What is put together from many pieces may be longer.
 pub const TEXT_LIMIT: usize = 64 * 1024;
 /// The longest identity the router takes, in characters: longer than any number and any e-mail address (RFC 5321: 254).
 pub const IDENTITY_LIMIT: usize = 256;
@@ -300,19 +304,6 @@ pub struct Incoming {
     pub undecodable: Option<String>,
     /// It is one piece of a longer message, which the router puts together. Its own `text` is empty then.
     pub part: Option<Part>,
-}
-
-/// One piece of a message that comes in several (TS 23.040, 9.2.3.24.1 and 9.2.3.24.8).
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Part {
-    /// What the pieces of one message have in common besides their connection: the reference with its width, the SIM.
-    pub set: String,
-    /// How many pieces there are.
-    pub total: u16,
-    /// Which piece this is, from 1.
-    pub sequence: u16,
-    /// What it says, as UTF-16 units and not as text: a border may cut a surrogate pair.
-    pub units: Vec<u16>,
 }
 
 impl Incoming {

@@ -1,0 +1,170 @@
+//! The octets of a received message as what the router takes: a text, a piece of one, a report, or something that is kept and shown to people but never
+//! answered.
+//!
+//! It loses nothing: what cannot be decoded, and what is no text from a person (silent messages, data for the SIM or a phone's programs,
+//! voice mail signs), goes to the router with its octets and the reason, and is set aside there.
+
+use crate::message::{About, Connection, Incoming, Name, Part, Report, Verdict};
+use crate::pdu::address::Value;
+use crate::pdu::{
+    self, Address, Alphabet, Decoded, Deliver, Payload, Pdu, Prefix, Side, StatusClass, StatusReport,
+};
+use sha2::{Digest as _, Sha256};
+
+/// What came.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Arrival {
+    /// For the router's apps, or to be set aside.
+    Message(Box<Incoming>),
+    /// What became of a message that was sent, by the name that [`report_name`] gave it.
+    Report(Report),
+}
+
+/// Stands for the sender of what has none.
+const NOBODY: &str = "unknown";
+
+/// First octet (TP-MMS): whether more messages wait differs from delivery to delivery of the same message.
+const MORE_MESSAGES: u8 = 0x04;
+
+/// Decodes one message of the storage or the line.
+pub fn arrival(backend: &Name, imsi: Option<&str>, digits: &str) -> Arrival {
+    let octets = match pdu::from_hex(digits) {
+        Ok(octets) => octets,
+        Err(error) => return unreadable(backend, digits.as_bytes().to_vec(), &error.to_string()),
+    };
+    match pdu::decode(&octets, Some(Side::Network), Prefix::Detect) {
+        Ok(Decoded { pdu: Pdu::StatusReport(report), .. }) => Arrival::Report(report_of(backend, &report)),
+        Ok(decoded) => match &decoded.pdu {
+            Pdu::Deliver(deliver) => {
+                let mut incoming = message(backend, imsi, deliver);
+                incoming.redelivery_key = Some(redelivery_key(&octets, decoded.length));
+                incoming.raw = Some(octets);
+                Arrival::Message(Box::new(incoming))
+            }
+            _ => unreadable(backend, octets, "it is neither a message for us nor a report"),
+        },
+        Err(error) => unreadable(backend, octets, &error.to_string()),
+    }
+}
+
+/// A text that a modem gave in text mode, when it had forgotten that it was told to use PDU mode.
+pub fn text_mode(backend: &Name, header: &str, text: &str) -> Incoming {
+    let raw = format!("+CMT: {header}\r\n{text}").into_bytes();
+    let reason = "it came in text mode, in which neither alphabet nor parts are known";
+    Incoming {
+        text: text.to_string(),
+        ..Incoming::undecodable(Connection::new(backend.clone(), NOBODY), raw, reason)
+    }
+}
+
+/// The name by which a report finds its part: the modem's reference, and the last digits of the number, which
+/// are the same in its national and its international form.
+pub fn report_name(reference: u8, number: &Address) -> String {
+    const DIGITS: usize = 7;
+    let digits = match &number.value {
+        Value::Number(digits) => digits.as_str(),
+        Value::Name(_) => "",
+    };
+    let tail = digits.get(digits.len().saturating_sub(DIGITS)..).unwrap_or(digits);
+    format!("{reference}/{tail}")
+}
+
+fn report_of(backend: &Name, report: &StatusReport) -> Report {
+    let verdict = match report.status.class() {
+        StatusClass::Delivered => Verdict::Delivered,
+        StatusClass::StillTrying => Verdict::Underway,
+        StatusClass::Permanent | StatusClass::Ended => Verdict::Failed,
+    };
+    Report {
+        backend: backend.clone(),
+        about: About::Remote(report_name(report.message_reference, &report.recipient)),
+        verdict,
+        note: Some(format!("{} ({})", report.status.sentence(), report.discharge_time)),
+    }
+}
+
+fn unreadable(backend: &Name, raw: Vec<u8>, why: &str) -> Arrival {
+    let key = redelivery_key(&raw, raw.len());
+    let mut incoming = Incoming::undecodable(Connection::new(backend.clone(), NOBODY), raw, why);
+    incoming.redelivery_key = Some(key);
+    Arrival::Message(Box::new(incoming))
+}
+
+fn message(backend: &Name, imsi: Option<&str>, deliver: &Deliver) -> Incoming {
+    let originator = deliver.originator.to_string();
+    let identity = if originator.trim().is_empty() { NOBODY.to_string() } else { originator };
+    let mut incoming = Incoming::new(Connection::new(backend.clone(), identity), "");
+    incoming.source_time = deliver.service_center_time.timestamp();
+    let concat = deliver.user_data.header.as_ref().and_then(pdu::Header::concat);
+    let text = deliver.user_data.text();
+    if let Some(reason) = set_aside(deliver) {
+        incoming.text = text.unwrap_or_default();
+        incoming.undecodable = Some(reason);
+        return incoming;
+    }
+    match concat.filter(|concat| concat.total > 1 && (1..=concat.total).contains(&concat.sequence)) {
+        Some(concat) => {
+            // Another SIM counts its references anew.
+            let set = format!("{}/{}/{}", imsi.unwrap_or_default(), concat.bits, concat.reference);
+            incoming.part = Some(Part {
+                set,
+                total: u16::from(concat.total),
+                sequence: u16::from(concat.sequence),
+                units: units(deliver),
+            });
+        }
+        None => incoming.text = text.unwrap_or_default(),
+    }
+    incoming
+}
+
+/// The UTF-16 units of a part, as they are: a border may cut a surrogate pair.
+fn units(deliver: &Deliver) -> Vec<u16> {
+    match &deliver.user_data.payload {
+        Payload::Ucs2(octets) => {
+            let (pairs, _) = octets.as_chunks::<2>();
+            pairs.iter().map(|pair| u16::from_be_bytes(*pair)).collect()
+        }
+        _ => deliver.user_data.text().unwrap_or_default().encode_utf16().collect(),
+    }
+}
+
+/// Why it is no text from a person to whom something could be answered.
+fn set_aside(deliver: &Deliver) -> Option<String> {
+    let ports = deliver.user_data.header.as_ref().and_then(pdu::Header::ports);
+    if deliver.is_silent() {
+        return Some("a silent message (type 0): nobody should see it".into());
+    }
+    if matches!(deliver.protocol, 0x7C..=0x7F) {
+        return Some("data for the SIM or the modem, not for a person".into());
+    }
+    if let Some(ports) = ports {
+        return Some(format!("data for a program on a phone: port {}", ports.destination));
+    }
+    if let Some(waiting) = deliver.data_coding.indication() {
+        let sign = if waiting.active { "on" } else { "off" };
+        return Some(format!(
+            "the network switches the sign for waiting messages {sign}: {:?}",
+            waiting.kind
+        ));
+    }
+    if deliver.data_coding.alphabet() == Alphabet::Data8 || deliver.data_coding.is_compressed() {
+        return Some("octets that are no text".into());
+    }
+    if deliver.data_coding.class() == Some(2) {
+        return Some("a message for the SIM (class 2)".into());
+    }
+    None
+}
+
+/// The message without its service center, which may be another one at the second delivery of the same message.
+fn redelivery_key(octets: &[u8], length: usize) -> String {
+    let message = octets.get(octets.len().saturating_sub(length)..).unwrap_or(octets);
+    let mut hash = Sha256::new();
+    if let Some((first, rest)) = message.split_first() {
+        hash.update([first & !MORE_MESSAGES]);
+        hash.update(rest);
+    }
+    let digest = hash.finalize();
+    digest.iter().take(16).map(|octet| format!("{octet:02x}")).collect()
+}

@@ -1,0 +1,232 @@
+//! Which port: the one that the settings name, or the one behind which the modem is that they mean. When there is none,
+//! it is waited for until something is plugged in; nothing is asked meanwhile.
+//!
+//! A stick has several ports and a modem keeps none of their names when it is plugged in again, so settings may name the modem instead: by
+//! where it is plugged in, by its serial number, or by numbers that only the modem knows (`AT+CGSN`, `AT+CIMI`, `AT+CCID`). For
+//! those each candidate is asked in turn, politely: nothing is set, and no PIN is given.
+
+use super::device::{Closed, DEVICE, Device};
+use super::rules::Port;
+use crate::backends::{BackendError, Line};
+use crate::devices::{Identity, Machine, Role};
+use crate::modem::{Command, Dialogue, Happening, answers};
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::fd::AsRawFd as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+const CHANGES: Token = Token(2);
+/// A candidate that says nothing for so long is not the modem, or not now.
+const ASK_TIME: Duration = Duration::from_secs(5);
+/// After something was plugged in, its links and permissions follow within this.
+const SETTLE_TIME: Duration = Duration::from_millis(300);
+/// Whatever the kernel says or does not say, it is looked again after this, and later each time: a port may have been in use.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+const LATEST_LOOK: Duration = Duration::from_secs(60);
+
+/// An open port.
+pub struct Found {
+    /// Its path now.
+    pub path: PathBuf,
+    /// The port.
+    pub device: Device,
+}
+
+/// Opens the port, and waits for it as long as it is not there. `None`: it is time to stop.
+pub fn open(line: &Line, settings: &Port, poll: &mut Poll) -> Result<Option<Found>, BackendError> {
+    // Watched before the first look, so that nothing is plugged in unseen between the two.
+    let mut changes = Changes::watch(&settings.identity, poll)?;
+    let mut said = String::new();
+    let mut patience = LOOK_AGAIN;
+    loop {
+        match look(line, settings, poll) {
+            Ok(found) => return Ok(Some(found)),
+            Err(Closed::Locked(why)) => return Err(BackendError::Lost(why)),
+            Err(Closed::Missing(why)) => {
+                if said != why {
+                    log::warn!("backend {}: {why}; waiting for it", line.name());
+                    line.note(&format!("waiting for the modem: {why}"));
+                    said = why;
+                }
+            }
+        }
+        match changes.wait(line, poll, patience)? {
+            Waited::Stop => return Ok(None),
+            Waited::Changed => patience = LOOK_AGAIN,
+            Waited::Nothing => patience = patience.saturating_mul(2).min(LATEST_LOOK),
+        }
+    }
+}
+
+fn look(line: &Line, settings: &Port, poll: &mut Poll) -> Result<Found, Closed> {
+    let machine = Machine::here();
+    if let Identity::Port(path) = &settings.identity {
+        let device = Device::open(settings, path, poll.registry())?;
+        return Ok(Found { path: path.clone(), device });
+    }
+    let mut heard = Vec::new();
+    for device in machine.find(&settings.identity) {
+        for port in device.ports.iter().filter(|port| port.role != Role::Silent) {
+            if line.is_stopping() {
+                return Err(Closed::Missing("the router stops".into()));
+            }
+            match Device::open(settings, &port.path, poll.registry()) {
+                Err(Closed::Missing(why) | Closed::Locked(why)) => heard.push(why),
+                Ok(mut opened) => match ask(line, &mut opened, &settings.identity, poll) {
+                    Ok(()) => return Ok(Found { path: port.path.clone(), device: opened }),
+                    Err(why) => {
+                        opened.close(poll.registry());
+                        heard.push(format!("{}: {why}", port.path.display()));
+                    }
+                },
+            }
+        }
+    }
+    let found = if heard.is_empty() {
+        "nothing that could be it is plugged in".to_string()
+    } else {
+        heard.join("; ")
+    };
+    Err(Closed::Missing(format!("there is no modem with {}: {found}", settings.identity)))
+}
+
+/// Asks who is there. `Ok`: the one who is meant.
+fn ask(line: &Line, device: &mut Device, identity: &Identity, poll: &mut Poll) -> Result<(), String> {
+    type Read = fn(&[String]) -> Option<String>;
+    let (questions, wanted, read): (&[&str], &str, Read) = match identity {
+        Identity::Imei(imei) => (&["AT+CGSN", "AT+GSN"], imei, answers::imei),
+        Identity::Imsi(imsi) => (&["AT+CIMI"], imsi, answers::imsi),
+        Identity::Iccid(iccid) => (&["AT+CCID", "AT+ICCID", "AT^ICCID?"], iccid, answers::iccid),
+        // Any port of it that answers will do.
+        Identity::Port(_) | Identity::Usb(_) | Identity::Serial(_) => (&["AT"], "", |_| Some(String::new())),
+    };
+    let mut questions = questions.iter();
+    let start = Instant::now();
+    let mut dialogue = Dialogue::new();
+    let mut happened: Vec<Happening> = dialogue.open(Duration::ZERO);
+    let mut events = Events::with_capacity(4);
+    loop {
+        let now = start.elapsed();
+        for happening in std::mem::take(&mut happened) {
+            match happening {
+                Happening::Write(octets) => device.put(&octets),
+                Happening::Answer(answer) if answer.is_ok() => match read(&answer.lines) {
+                    Some(number) if number == wanted.trim() => return Ok(()),
+                    Some(number) => return Err(format!("it is {number}")),
+                    None => {}
+                },
+                Happening::Mute => return Err("it does not answer".into()),
+                _ => {}
+            }
+        }
+        if dialogue.is_ready() {
+            let Some(question) = questions.next() else {
+                return Err("it does not say who it is; is its SIM locked?".into());
+            };
+            let sent =
+                dialogue.send(Command::new(question).within(Duration::from_secs(3)).expects("+ICCID"), now);
+            device.put(&sent.map_err(|_| "it is busy".to_string())?);
+        }
+        device.write().map_err(|error| error.to_string())?;
+        if now >= ASK_TIME {
+            return Err("it does not answer".into());
+        }
+        if line.is_stopping() {
+            return Err("the router stops".into());
+        }
+        let deadline = dialogue.deadline().unwrap_or(ASK_TIME).min(ASK_TIME);
+        let wait = if device.has_unread() { Duration::ZERO } else { deadline.saturating_sub(now) };
+        rest(line, poll, &mut events, Some(wait)).map_err(|error| error.to_string())?;
+        if device.has_unread() || events.iter().any(|event| event.token() == DEVICE) {
+            let mut octets = Vec::new();
+            let ended = device.read(&mut octets);
+            happened.extend(dialogue.read(&octets, start.elapsed()));
+            if let Some(why) = ended {
+                return Err(why);
+            }
+        }
+        happened.extend(dialogue.tick(start.elapsed()));
+    }
+}
+
+enum Waited {
+    Changed,
+    Nothing,
+    Stop,
+}
+
+/// Tells when something may have been plugged in.
+struct Changes {
+    file: File,
+}
+
+impl Changes {
+    fn watch(identity: &Identity, poll: &Poll) -> Result<Changes, BackendError> {
+        let broken =
+            |error: io::Error| BackendError::Lost(format!("what is plugged in cannot be watched: {error}"));
+        let watch = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)
+            .map_err(|errno| broken(errno.into()))?;
+        let mut folders = vec![PathBuf::from("/dev")];
+        if let Identity::Port(path) = identity {
+            folders.extend(existing_folder(path));
+        }
+        for folder in folders {
+            let kinds = WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::ATTRIB;
+            if let Err(errno) = inotify::add_watch(&watch, &folder, kinds) {
+                log::debug!("{} cannot be watched: {errno}", folder.display());
+            }
+        }
+        let file = File::from(watch);
+        poll.registry()
+            .register(&mut SourceFd(&file.as_raw_fd()), CHANGES, Interest::READABLE)
+            .map_err(broken)?;
+        Ok(Changes { file })
+    }
+
+    /// Waits until something has changed and settled, for `patience` at most.
+    fn wait(&mut self, line: &Line, poll: &mut Poll, patience: Duration) -> Result<Waited, BackendError> {
+        let mut events = Events::with_capacity(4);
+        let mut until = Instant::now() + patience;
+        let mut changed = false;
+        while !line.is_stopping() {
+            let wait = until.saturating_duration_since(Instant::now());
+            if wait.is_zero() {
+                return Ok(if changed { Waited::Changed } else { Waited::Nothing });
+            }
+            rest(line, poll, &mut events, Some(wait))
+                .map_err(|error| BackendError::Lost(format!("waiting failed: {error}")))?;
+            if events.iter().any(|event| event.token() == CHANGES) {
+                self.drain();
+                if !std::mem::replace(&mut changed, true) {
+                    until = Instant::now() + SETTLE_TIME;
+                }
+            }
+        }
+        Ok(Waited::Stop)
+    }
+
+    fn drain(&mut self) {
+        let mut buffer = [0; 4096];
+        while self.file.read(&mut buffer).is_ok_and(|count| count > 0) {}
+    }
+}
+
+/// Waits for whatever the poll has.
+fn rest(line: &Line, poll: &mut Poll, events: &mut Events, wait: Option<Duration>) -> io::Result<()> {
+    line.waiting();
+    let polled = poll.poll(events, wait);
+    line.working();
+    match polled {
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+        polled => polled,
+    }
+}
+
+/// The nearest folder above that there is: `/dev/serial/by-id` is only there while something is plugged in.
+fn existing_folder(path: &Path) -> Option<PathBuf> {
+    path.ancestors().skip(1).find(|folder| folder.is_dir()).map(Path::to_path_buf)
+}

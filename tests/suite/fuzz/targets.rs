@@ -1,0 +1,328 @@
+//! What must hold for any octets from strangers: the bodies of the targets in fuzz/, which the suite calls as well.
+//!
+//! Each takes octets, and panics when something does not hold. Nothing here knows who calls it.
+
+use rapidsms::modem::{Command, Dialogue, Happening, ModemError, answers, storage};
+use rapidsms::numbers::{self, Answering, Destinations, Numbering};
+use rapidsms::pdu::address::Value;
+use rapidsms::pdu::concat::{Added, Concat};
+use rapidsms::pdu::gsm7::{self, Tables};
+use rapidsms::pdu::{
+    self, Address, Assembly, DataCoding, Header, Language, NetworkTime, Payload, Pdu, Prefix, Scope, Side,
+    Splitting, Submit, UserData, count, plan, transliterate,
+};
+use std::time::Duration;
+
+/// A target: octets in, nothing out, a panic when something does not hold.
+pub type Target = fn(&[u8]);
+
+/// All of them, by the names of their files in fuzz/fuzz_targets and their folders in fuzz/corpus.
+pub const ALL: [(&str, Target); 7] = [
+    ("pdu_decode", pdu_decode),
+    ("pdu_fixpoint", pdu_fixpoint),
+    ("pdu_texts", pdu_texts),
+    ("gsm7", gsm7_octets),
+    ("modem_dialogue", modem_dialogue),
+    ("modem_answers", modem_answers),
+    ("numbers", numbers_any),
+];
+
+const SIDES: [Option<Side>; 3] = [None, Some(Side::Network), Some(Side::Mobile)];
+const PREFIXES: [Prefix; 3] = [Prefix::Detect, Prefix::Present, Prefix::Absent];
+
+/// Whatever comes in, a value or a sentence comes out, and the value can be looked at from all sides.
+pub fn pdu_decode(octets: &[u8]) {
+    for (side, prefix) in SIDES.into_iter().flat_map(|side| PREFIXES.map(|prefix| (side, prefix))) {
+        match pdu::decode(octets, side, prefix) {
+            Err(error) => {
+                assert!(error.offset <= octets.len() && !error.what.is_empty() && error.what.len() < 300);
+            }
+            Ok(decoded) => {
+                assert!(decoded.length <= octets.len() && octets.len() <= pdu::LONGEST);
+                for remark in &decoded.remarks {
+                    assert!(!remark.to_string().is_empty());
+                }
+                look(&decoded.pdu);
+                if let Some(center) = &decoded.service_center {
+                    assert!(center.to_string().len() <= 21);
+                }
+            }
+        }
+    }
+}
+
+fn look(pdu: &Pdu) {
+    if let Some(user_data) = pdu.user_data() {
+        let text = user_data.text().unwrap_or_default();
+        assert!(text.chars().count() <= 255, "no text is longer than its length can say");
+        let has_escape = matches!(user_data.payload, Payload::Gsm7(_)) && text.contains('\u{1b}');
+        assert!(!has_escape, "an escape is no character of these alphabets");
+        let header = user_data.header.as_ref();
+        if let Some(concat) = header.and_then(Header::concat) {
+            assert!((1..=concat.total).contains(&concat.sequence));
+        }
+        let _ = header.and_then(Header::ports);
+    }
+    let (address, times) = match pdu {
+        Pdu::Deliver(deliver) => {
+            assert!(!deliver.purpose().sentence().is_empty());
+            let _ = (deliver.replaces(), deliver.data_coding.class(), deliver.data_coding.is_reserved());
+            (Some(&deliver.originator), vec![deliver.service_center_time])
+        }
+        Pdu::Submit(submit) => {
+            let _ = submit.validity.and_then(pdu::Validity::lasts);
+            (Some(&submit.destination), Vec::new())
+        }
+        Pdu::StatusReport(report) => {
+            assert!(!report.status.sentence().is_empty());
+            (Some(&report.recipient), vec![report.service_center_time, report.discharge_time])
+        }
+        Pdu::SubmitReport(report) => (None, vec![report.service_center_time]),
+        Pdu::CenterCommand(command) => (Some(&command.destination), Vec::new()),
+        Pdu::DeliverReport(_) => (None, Vec::new()),
+    };
+    assert!(address.is_none_or(|address| address.to_string().chars().count() <= 300));
+    for time in times {
+        assert_eq!(time.timestamp().is_some(), time.to_string().contains('T'), "{time}");
+        if let (Some(at), Some(quarters)) = (time.timestamp(), time.quarters()) {
+            assert_eq!(NetworkTime::new(at, quarters).and_then(NetworkTime::timestamp), Some(at));
+        }
+    }
+}
+
+/// What was read and can be written is read as the same.
+pub fn pdu_fixpoint(octets: &[u8]) {
+    for (side, prefix) in SIDES.into_iter().flat_map(|side| PREFIXES.map(|prefix| (side, prefix))) {
+        let Ok(decoded) = pdu::decode(octets, side, prefix) else { continue };
+        let Ok(written) = decoded.pdu.encode() else { continue };
+        assert!(written.len() <= 200, "a TPDU of {} octets", written.len());
+        let again = pdu::decode(&written, Some(side_of(&decoded.pdu)), Prefix::Absent);
+        let again = again.unwrap_or_else(|error| panic!("{error}: {decoded:?}"));
+        if has_ambiguous_name(&decoded.pdu) {
+            continue;
+        }
+        assert_eq!(again.pdu, decoded.pdu, "{}", pdu::to_hex(&written));
+        assert_eq!(again.length, written.len());
+        if let Ok(whole) = pdu::with_service_center(decoded.service_center.as_ref(), &written) {
+            let whole = pdu::decode(&whole, Some(side_of(&decoded.pdu)), Prefix::Present);
+            let whole = whole.unwrap_or_else(|error| panic!("{error}: {decoded:?}"));
+            assert_eq!(whole.pdu, decoded.pdu);
+        }
+    }
+}
+
+/// 23.040 9.1.2.5: eight letters of which the last is `@` are the same octets as seven, and read as those.
+fn has_ambiguous_name(pdu: &Pdu) -> bool {
+    let address = match pdu {
+        Pdu::Deliver(deliver) => &deliver.originator,
+        Pdu::Submit(submit) => &submit.destination,
+        Pdu::StatusReport(report) => &report.recipient,
+        Pdu::CenterCommand(command) => &command.destination,
+        Pdu::DeliverReport(_) | Pdu::SubmitReport(_) => return false,
+    };
+    matches!(&address.value, Value::Name(name) if name.ends_with('@'))
+}
+
+fn side_of(pdu: &Pdu) -> Side {
+    match pdu {
+        Pdu::Deliver(_) | Pdu::SubmitReport(_) | Pdu::StatusReport(_) => Side::Network,
+        Pdu::Submit(_) | Pdu::DeliverReport(_) | Pdu::CenterCommand(_) => Side::Mobile,
+    }
+}
+
+/// Any text arrives: to parts, to octets, and back, in any order. The first three octets say how.
+pub fn pdu_texts(octets: &[u8]) {
+    let Some(([how, language, turn], text)) = octets.split_first_chunk::<3>() else { return };
+    let text = String::from_utf8_lossy(text);
+    // Who begins with a byte order mark has it obeyed (23.038 6.2.3).
+    if text.starts_with(['\u{feff}', '\u{fffe}']) {
+        return;
+    }
+    let splitting = Splitting {
+        always_ucs2: how & 1 != 0,
+        wide_reference: how & 2 != 0,
+        languages: Language::from_identifier(language & 0x0F).into_iter().collect(),
+        most_parts: u8::MAX,
+    };
+    for scope in [Scope::Latin, Scope::All] {
+        if let Some(plain) = transliterate(&text, scope) {
+            assert!(gsm7::encode(&plain, Tables::default()).is_ok(), "{plain:?}");
+        }
+    }
+    let Ok(plan) = plan(&text, &splitting) else {
+        assert!(text.len() > 66 * 255, "a short text has a plan");
+        return;
+    };
+    let counted = count(&text, &splitting).expect("what has a plan has a count");
+    assert_eq!((counted.parts, counted.units_left), (plan.parts.len(), plan.units_left));
+    let to = Address::number("+15550100001").expect("it is one");
+    let mut parts = Submit::of_plan(&plan, &to, u16::from_be_bytes([*how, *language]), None);
+    let (total, turn) = (parts.len(), usize::from(*turn) % parts.len());
+    parts.rotate_left(turn);
+    let mut assembly = Assembly::new(u8::try_from(total).expect("255 at most"));
+    for (index, part) in parts.iter().enumerate() {
+        let written = part.encode().expect("a part fits");
+        let decoded = pdu::decode(&written, Some(Side::Mobile), Prefix::Absent).expect("it is whole");
+        assert!(decoded.remarks.is_empty(), "{:?}", decoded.remarks);
+        let Pdu::Submit(read) = decoded.pdu else { panic!("it was a submit") };
+        let concat = read.user_data.header.as_ref().and_then(Header::concat);
+        let Concat { sequence, .. } =
+            concat.unwrap_or(Concat { reference: 0, total: 1, sequence: 1, bits: 8 });
+        let expected = if index + 1 == total { Added::Complete } else { Added::Waiting };
+        assert_eq!(assembly.add(sequence, read.user_data), expected);
+    }
+    assert_eq!(assembly.text().as_deref(), Some(&*text));
+}
+
+/// Packing, all tables, USSD. The first three octets say which tables and how many fill bits.
+pub fn gsm7_octets(octets: &[u8]) {
+    let Some(([locking, single, fill], packed)) = octets.split_first_chunk::<3>() else { return };
+    let tables = Tables {
+        locking: Language::from_identifier(locking & 0x0F).unwrap_or_default(),
+        single: Language::from_identifier(single & 0x0F).unwrap_or_default(),
+    };
+    let fill_bits = usize::from(fill % 7);
+    let septets = gsm7::unpack(packed, fill_bits, usize::MAX);
+    assert_eq!(gsm7::unpack(&gsm7::pack(&septets, fill_bits), fill_bits, septets.len()), septets);
+    let text = gsm7::decode(&septets, tables);
+    if let Ok(again) = gsm7::encode(&text, tables) {
+        assert_eq!(gsm7::decode(&again, tables), text);
+        assert!(again.len() <= septets.len(), "what is written is no longer than what was read");
+    }
+    let ussd = gsm7::unpack_ussd(packed);
+    let again = gsm7::unpack_ussd(&gsm7::pack_ussd(&ussd));
+    assert!(again.starts_with(&ussd) && again.len() <= ussd.len() + 1);
+    let user_data = UserData::new(Payload::Ucs2(packed.to_vec()));
+    assert!(user_data.text().is_some_and(|text| text.chars().count() <= packed.len()));
+    let coding = DataCoding(*fill);
+    let _ = (
+        coding.alphabet(),
+        coding.class(),
+        coding.indication(),
+        coding.is_compressed(),
+        coding.is_reserved(),
+    );
+}
+
+/// However the octets of a modem are cut into reads, the same happens; and every wait ends. The first two octets say what the dialogue
+/// is in the midst of, and how to cut.
+pub fn modem_dialogue(octets: &[u8]) {
+    let Some(([kind, cut], said)) = octets.split_first_chunk::<2>() else { return };
+    let now = Duration::from_millis(500);
+    let whole = settled(begun(*kind), |dialogue| dialogue.read(said, now));
+    let size = usize::from(*cut % 32) + 1;
+    let in_pieces = settled(begun(*kind), |dialogue| {
+        said.chunks(size).flat_map(|piece| dialogue.read(piece, now)).collect()
+    });
+    assert_eq!(whole, in_pieces, "cut into pieces of {size}");
+    for happening in &whole {
+        let _ = format!("{happening:?}");
+        if let Happening::Answer(answer) = happening {
+            assert!(
+                answer.lines.iter().map(String::len).sum::<usize>() <= 2 * 1024 * 1024,
+                "an answer is bounded"
+            );
+            every_reading(&answer.lines);
+        }
+    }
+}
+
+fn begun(kind: u8) -> Dialogue {
+    let at = Duration::from_millis;
+    let mut dialogue = Dialogue::new();
+    dialogue.open(Duration::ZERO);
+    dialogue.tick(at(200));
+    dialogue.read(b"\r\n+CMEE: 1\r\n\r\nOK\r\n", at(200));
+    let command = match kind % 7 {
+        0 => None,
+        1 => Some(Command::new("AT+CSQ")),
+        2 => Some(Command::new("ATI")),
+        3 => Some(Command::new("AT+CMGL=4")),
+        4 => Some(Command::send(4, "0011000A")),
+        5 => Some(Command::new("AT+CREG?")),
+        _ => {
+            dialogue.open(at(300));
+            None
+        }
+    };
+    if let Some(command) = command {
+        assert!(dialogue.send(command, at(300)).is_ok(), "it is ready");
+    }
+    dialogue
+}
+
+/// Hears, then lets time pass until nobody waits any more.
+fn settled(mut dialogue: Dialogue, hear: impl FnOnce(&mut Dialogue) -> Vec<Happening>) -> Vec<Happening> {
+    let mut happened = hear(&mut dialogue);
+    for _ in 0..200 {
+        let Some(deadline) = dialogue.deadline() else { return happened };
+        assert!(deadline < Duration::from_secs(1000), "nobody waits for ever");
+        happened.extend(dialogue.tick(deadline));
+    }
+    panic!("it does not come to an end: {happened:?}");
+}
+
+/// Every way to read an answer, whatever the modem said.
+pub fn modem_answers(octets: &[u8]) {
+    let text = String::from_utf8_lossy(octets);
+    every_reading(&text.lines().map(str::to_string).collect::<Vec<_>>());
+}
+
+fn every_reading(lines: &[String]) {
+    let _ = (
+        answers::signal(lines),
+        answers::operator(lines),
+        answers::pin(lines),
+        answers::service_center(lines),
+    );
+    let _ = (answers::imei(lines), answers::imsi(lines), answers::iccid(lines), answers::words(lines));
+    let _ = (answers::reference(lines), storage::storages(lines), storage::storage_choices(lines));
+    let _ = (storage::routing(lines), storage::read(lines));
+    if let Some(registration) = answers::registration(lines) {
+        assert!(!registration.sentence().is_empty());
+    }
+    if let Some(choices) = storage::routing_choices(lines) {
+        let choices: usize = choices.iter().map(Vec::len).sum();
+        assert!(choices <= 10_000, "{choices} choices: a range is bounded");
+    }
+    let octets: usize = lines.iter().map(String::len).sum();
+    assert!(storage::listed(lines).len() <= octets);
+    for line in lines {
+        assert!(answers::fields(line).len() <= line.len() + 1);
+        let _ = answers::ussd(line);
+        if let Some(error) = ModemError::parse(line) {
+            assert!(!error.sentence().is_empty() && !error.to_string().is_empty());
+            let _ = (error.class(), error.is_busy());
+        }
+    }
+}
+
+/// Numbers have one spelling, and what is not understood stays. Three lines: a number, another one, a prefix.
+pub fn numbers_any(octets: &[u8]) {
+    let text = String::from_utf8_lossy(octets);
+    let mut lines = text.splitn(3, '\n');
+    let [number, other, prefix] = [(); 3].map(|()| lines.next().unwrap_or_default());
+    let places = [
+        Numbering::default(),
+        Numbering::new("254", "0", "00").expect("it is right"),
+        Numbering::new("1", "1", "011")
+            .and_then(|place| place.with_national_digits(10..=10))
+            .expect("it is right"),
+    ];
+    for place in places {
+        let normal = place.normalise(number).into_owned();
+        if normal != number {
+            let digits = normal.strip_prefix('+').expect("only E.164 comes out of a change");
+            assert!(digits.bytes().all(|digit| digit.is_ascii_digit()) && (7..=15).contains(&digits.len()));
+        }
+        assert_eq!(place.normalise(&normal), normal.as_str());
+        assert!(place.same(number, &normal));
+        assert_eq!(place.same(number, other), place.same(other, number));
+        let _ = place.normalise_national(number);
+        if let Ok(destinations) = Destinations::new(&[prefix], &[other]) {
+            assert_eq!(destinations.check(number, &place), destinations.check(&normal, &place));
+        }
+    }
+    let _ = (numbers::sender(number), Answering::default().answers(number));
+    let _ = (Address::parse(number), Numbering::new(number, other, prefix));
+}
