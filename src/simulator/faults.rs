@@ -1,6 +1,6 @@
 //! Misfortunes that wait for their moment.
 
-use super::modem::Failure;
+use super::state::Failure;
 use crate::time::Timestamp;
 use std::collections::VecDeque;
 use std::time::Duration;

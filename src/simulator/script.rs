@@ -3,8 +3,9 @@
 use super::Effect;
 use super::faults::{CommandFault, SendFault};
 use super::ledger::Entry;
-use super::modem::{Failure, Modem, Timer};
+use super::modem::Modem;
 use super::services::Repeat;
+use super::state::{Failure, Timer};
 use crate::pdu;
 use crate::time::Timestamp;
 use std::time::Duration;
