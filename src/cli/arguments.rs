@@ -179,6 +179,13 @@ Examples:
   rapidsms pdu encode --to +15550100001 'Hello'")]
     Pdu(Pdu),
 
+    /// Ask the mobile network something by a USSD code, such as the balance of a prepaid SIM
+    #[command(after_help = "\
+Examples:
+  rapidsms ussd Zain '*144#'
+  rapidsms ussd Zain '*144#' --json")]
+    Ussd(Ussd),
+
     /// Find modems, say how they are, and print the settings for them
     #[command(after_help = "\
 Asks only devices that are known to be modems and that nobody has open. It changes nothing in a
@@ -427,6 +434,16 @@ pub(super) struct PduEncode {
     /// A national language whose tables may be used where they save parts; phones must know them
     #[arg(long = "language", value_name = "NAME", value_parser = languages())]
     pub languages: Vec<Language>,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Args)]
+pub(super) struct Ussd {
+    /// The backend whose SIM asks
+    pub backend: String,
+    /// The code, as it is dialled
+    pub code: String,
     #[command(flatten)]
     pub output: Output,
 }

@@ -102,6 +102,7 @@ const PEER: Engine = Engine {
         about: "does what the text asks for",
     },
     window: 8,
+    asks: false,
     build: |settings: &BackendSettings| -> Result<Box<dyn Backend>, BackendError> {
         Ok(Box::new(Peer { name: settings.name.clone() }))
     },
