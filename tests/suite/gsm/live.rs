@@ -243,7 +243,6 @@ fn killed_at(call: &str, k: usize) -> bool {
     let handled = audit.rows.iter().filter(|row| row.state == State::Handled).count();
     assert_eq!((sent.len(), handled), (1, 1), "{call} {k}: {:?}", audit.rows);
     assert!((1..=2).contains(&copies), "{call} {k}: {copies} copies\n{}", simulation.ledger());
-    eprintln!("DEATH {call} {k} killed {killed} copies {copies}");
     assert!(
         copies == 1 || sent.iter().all(|row| row.attempts == 2),
         "{call} {k}: a copy that nobody counted: {sent:?}"
