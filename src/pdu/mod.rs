@@ -68,7 +68,7 @@ pub use status::{Status, StatusClass};
 pub use status_report::StatusReport;
 pub use submit::Submit;
 pub use timestamp::NetworkTime;
-pub use transliterate::{Scope, transliterate};
+pub use transliterate::{Scope, shortened, transliterate};
 pub use udh::{Element, Header, Ports};
 pub use user_data::{Payload, UserData};
 pub use validity::Validity;

@@ -4,6 +4,7 @@
 //! as it is, for then nothing is gained by spoiling it. Nothing is left out but what nobody sees (joiners, marks without a letter).
 
 use super::gsm7::{self, Tables};
+use super::split::{Splitting, plan};
 
 /// What may be changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -41,6 +42,13 @@ pub fn transliterate(text: &str, scope: Scope) -> Option<String> {
         }
     }
     (has_changed && written.chars().all(is_gsm)).then_some(written)
+}
+
+/// The same, but only where it saves parts: a text that is one message either way is better left as its author wrote it.
+pub fn shortened(text: &str, scope: Scope, splitting: &Splitting) -> Option<String> {
+    let plain = transliterate(text, scope)?;
+    let parts = |text: &str| plan(text, splitting).map_or(usize::MAX, |plan| plan.parts.len());
+    (parts(&plain) < parts(text)).then_some(plain)
 }
 
 fn is_gsm(character: char) -> bool {

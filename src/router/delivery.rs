@@ -1,10 +1,11 @@
 //! The router's outgoing half: which backend may have how many messages, what became of each, and reports.
 
 use super::durable::Change;
+use super::quota::{self, Charge};
 use super::{BackendPolicy, Refused, Router, policy};
 use crate::message::{MessageId, Name, Receipt, SendFailure, State};
 use crate::retry::{self, Decision};
-use crate::store::{Query, Settlement, Taken};
+use crate::store::{Query, Settlement, Store, StoreError, Taken};
 use crate::time::Timestamp;
 use std::time::Duration;
 
@@ -19,6 +20,10 @@ pub(super) struct Desk {
     pub(super) release: Option<Release>,
     pub(super) in_flight: usize,
     pub(super) next_due: NextDue,
+    /// When it was last given a message.
+    last_taken: Option<Timestamp>,
+    /// The cap that keeps it from sending, as a sentence.
+    capped: Option<String>,
 }
 
 /// How far the messages held for a parked backend are queued again.
@@ -44,6 +49,11 @@ impl Desk {
         self.next_due = NextDue::Unknown;
     }
 
+    /// The clock made a step.
+    pub(super) fn shift(&mut self, step: Duration) {
+        self.last_taken = self.last_taken.map(|at| at + step);
+    }
+
     /// It can take a message now.
     pub(super) fn is_open(&self) -> bool {
         self.up && self.in_flight < self.policy.window
@@ -55,6 +65,8 @@ pub(super) struct Flight {
     pub(super) backend: Name,
     pub(super) attempt: u32,
     pub(super) uncertain: u32,
+    /// Its backend had limits when it was given the message, or nobody knows.
+    pub(super) counted: bool,
 }
 
 impl Router {
@@ -70,8 +82,11 @@ impl Router {
             release: None,
             in_flight: in_flight(),
             next_due: NextDue::Unknown,
+            last_taken: None,
+            capped: None,
         });
         desk.policy = policy;
+        desk.look_again();
     }
 
     /// Forgets a backend that is configured no more. What still waits for it stays stored until its validity ends.
@@ -146,7 +161,7 @@ impl Router {
                     let settlement =
                         Settlement { due: Some(now), ..Settlement::new(State::Queued, "router") }
                             .because("the backend is parked no more");
-                    self.record(Change::Settle { id: row.id, settlement, at: now });
+                    self.record(Change::Settle { id: row.id, settlement, charge: None, at: now });
                 }
             }
             if let Some(desk) = self.desks.get_mut(&name) {
@@ -193,7 +208,12 @@ impl Router {
     /// tells what became of its own attempt, and until then its place is taken.
     pub fn sent_after_all(&mut self, id: MessageId, receipt: Receipt, now: Timestamp) {
         let settlement = Settlement::new(State::Sent, "late news").because("sent after all");
-        self.record(Change::Settle { id, settlement: with_receipt(settlement, receipt), at: now });
+        self.record(Change::Settle {
+            id,
+            settlement: with_receipt(settlement, receipt),
+            charge: None,
+            at: now,
+        });
     }
 
     /// A person decides about a message: `queued` releases a held one, `held` and `cancelled` stop one that
@@ -223,6 +243,20 @@ impl Router {
         Ok(settled)
     }
 
+    /// Why a backend sends nothing although it could: a cap is reached. A sentence for people.
+    pub fn capped(&self, name: &str) -> Option<&str> {
+        self.desks.get(name).and_then(|desk| desk.capped.as_deref())
+    }
+
+    /// What an attempt that left, or may have, adds to the counts of a backend that has limits.
+    fn charge(&self, name: &Name, parts: Option<u32>, now: Timestamp) -> Option<Charge> {
+        let policy = &self.desks.get(name)?.policy;
+        let limits = quota::limits(&policy.caps, &policy.rate, now);
+        let periods: Vec<_> = limits.into_iter().map(|limit| (limit.period, limit.since)).collect();
+        let charge = Charge { backend: name.clone(), parts: parts.unwrap_or(1).max(1), periods };
+        Some(charge).filter(|charge| !charge.periods.is_empty())
+    }
+
     /// Gives each open backend what is due for it.
     pub(super) fn take(&mut self, now: Timestamp) {
         if self.stopping || self.doomed.is_some() {
@@ -238,7 +272,16 @@ impl Router {
             if !due || !desk.is_open() {
                 continue;
             }
-            let free = desk.policy.window - desk.in_flight;
+            let free = match allowance(&mut *self.store, name, desk, now) {
+                Ok(free) => free,
+                Err(error) => {
+                    self.doomed.get_or_insert(error);
+                    return;
+                }
+            };
+            if free == 0 {
+                continue;
+            }
             let taken = match self.store.take_due(name, free, now) {
                 Ok(taken) => taken,
                 Err(error) => {
@@ -255,6 +298,7 @@ impl Router {
                     }
                 }
             }
+            let counted = quota::has_limits(&desk.policy.caps, &desk.policy.rate);
             for Taken { outgoing, uncertain } in taken {
                 if outgoing.expires_at <= now && !self.clock_behind {
                     // After a long pause there are more than one sweep finds.
@@ -263,7 +307,8 @@ impl Router {
                     continue;
                 }
                 desk.in_flight += 1;
-                let flight = Flight { backend: name.clone(), attempt: outgoing.attempt, uncertain };
+                desk.last_taken = Some(now);
+                let flight = Flight { backend: name.clone(), attempt: outgoing.attempt, uncertain, counted };
                 self.flights.insert(outgoing.id, flight);
                 self.taken.push(outgoing);
             }
@@ -276,8 +321,8 @@ impl Router {
     /// A message was `sending` when an earlier process ended; or its claim turned out to be on disk although the commit failed: then it was never given out.
     pub(super) fn settle_stranded(&mut self, taken: Taken, now: Timestamp) {
         let Taken { outgoing, uncertain } = taken;
-        let flight =
-            Flight { backend: outgoing.connection.backend.clone(), attempt: outgoing.attempt, uncertain };
+        let backend = outgoing.connection.backend.clone();
+        let flight = Flight { backend, attempt: outgoing.attempt, uncertain, counted: true };
         let failure = if self.started {
             SendFailure::Untried("the store failed before it was given to its backend".into())
         } else {
@@ -294,6 +339,12 @@ impl Router {
         now: Timestamp,
     ) {
         let actor = ["backend ", &flight.backend].concat();
+        let charge = match &result {
+            _ if !flight.counted => None,
+            Ok(receipt) => self.charge(&flight.backend, receipt.parts, now),
+            Err(SendFailure::Unsure(_)) => self.charge(&flight.backend, None, now),
+            Err(_) => None,
+        };
         let settlement = match result {
             Ok(receipt) => with_receipt(Settlement::new(State::Sent, actor), receipt),
             Err(failure) => {
@@ -311,8 +362,41 @@ impl Router {
                 settlement(decision, retry::reason(&failure), actor, now)
             }
         };
-        self.record(Change::Settle { id, settlement, at: now });
+        self.record(Change::Settle { id, settlement, charge, at: now });
     }
+}
+
+/// How many messages a backend may be given now. When there are none it is looked at again when the limit ends.
+fn allowance(
+    store: &mut dyn Store,
+    name: &Name,
+    desk: &mut Desk,
+    now: Timestamp,
+) -> Result<usize, StoreError> {
+    let mut free = desk.policy.window.saturating_sub(desk.in_flight);
+    let BackendPolicy { caps, rate, .. } = &desk.policy;
+    desk.capped = None;
+    if !rate.min_gap.is_zero() {
+        if let Some(next) = desk.last_taken.map(|last| last + rate.min_gap).filter(|&next| next > now) {
+            desk.next_due = NextDue::At(next);
+            return Ok(0);
+        }
+        free = free.min(1);
+    }
+    let mut until = now;
+    for limit in quota::limits(caps, rate, now) {
+        let spent = store.spent(name, limit.period, limit.since)?;
+        let left = limit.left(spent, desk.in_flight);
+        if left == 0 && limit.until > until {
+            until = limit.until;
+            desk.capped = limit.sentence().filter(|_| spent >= limit.most);
+        }
+        free = free.min(left);
+    }
+    if until > now {
+        desk.next_due = NextDue::At(until);
+    }
+    Ok(free)
 }
 
 /// The reason of messages that are held because their backend is parked.

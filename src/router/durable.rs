@@ -1,6 +1,7 @@
 //! From decision to disk: what was decided is kept until a commit holds it, and written again when the commit fails.
 
 use super::delivery::{Desk, NextDue};
+use super::quota::Charge;
 use super::{CURE, Refusal, Refused, Router};
 use crate::message::{Connection, Draft, MessageId, Outgoing, State};
 use crate::store::{ContactChange, Ending, NewOutgoing, Settlement, StoreError};
@@ -21,6 +22,8 @@ pub(super) enum Change {
     Settle {
         id: MessageId,
         settlement: Settlement,
+        /// What the attempt adds to the counts of its backend.
+        charge: Option<Charge>,
         at: Timestamp,
     },
     PutBack {
@@ -137,7 +140,7 @@ impl Router {
             self.recover = false;
             let outcomes = std::mem::take(&mut self.outcomes);
             for change in &outcomes {
-                let written = self.write(change);
+                let written = self.write(change, true);
                 if self.written(written).is_err() {
                     break;
                 }
@@ -177,13 +180,14 @@ impl Router {
             // To be written by the next `healed`, for this moment belongs to the cure.
             self.recover = true;
         } else if self.doomed.is_none() && !self.recover {
-            let written = self.write(&change);
+            let written = self.write(&change, false);
             let _ = self.written(written);
         }
         self.outcomes.push(change);
     }
 
-    pub(super) fn write(&mut self, change: &Change) -> Result<(), StoreError> {
+    /// Writes a decision; `again` when an earlier attempt to do so may be on disk.
+    pub(super) fn write(&mut self, change: &Change, again: bool) -> Result<(), StoreError> {
         match change {
             Change::Finish { id, connection, ending, contact, drafts, at } => {
                 // When it was finished already, in a transaction that only seemed to fail, so were its replies.
@@ -198,8 +202,17 @@ impl Router {
                     }
                 }
             }
-            Change::Settle { id, settlement, at } => {
-                self.store.settle(*id, settlement, *at)?;
+            Change::Settle { id, settlement, charge, at } => {
+                // When it was settled already, in a transaction that only seemed to fail, it was counted as well. One about
+                // which a report came first was not.
+                let settled = self.store.settle(*id, settlement, *at)?;
+                if (settled || !again)
+                    && let Some(Charge { backend, parts, periods }) = charge
+                {
+                    for (period, since) in periods {
+                        self.store.spend(backend, *period, *since, *parts)?;
+                    }
+                }
             }
             Change::PutBack { id, at } => {
                 self.store.put_back(*id, *at)?;

@@ -17,9 +17,11 @@ mod handling;
 mod intake;
 mod joining;
 mod policy;
+mod quota;
 mod reports;
 
 pub use policy::{BackendPolicy, Counters, Policy, Refusal, Refused};
+pub use quota::{Caps, Rate};
 
 use crate::apps::Host;
 use crate::guard::LoopGuard;
@@ -246,6 +248,7 @@ impl Router {
             self.shifts += 1;
             self.record(Change::Shift { number: self.shifts, step });
             self.desks.values_mut().for_each(Desk::look_again);
+            self.desks.values_mut().for_each(|desk| desk.shift(step));
             self.oldest_set = NextDue::Unknown;
             for pending in self.pending.values_mut() {
                 pending.deadline = pending.deadline + step;
@@ -309,6 +312,6 @@ impl Router {
     fn expire(&mut self, id: MessageId, taken: bool, now: Timestamp) {
         let settlement = Settlement { uncounted: taken, ..Settlement::new(State::Expired, "router") }
             .because("its validity ended before it could be sent");
-        self.record(Change::Settle { id, settlement, at: now });
+        self.record(Change::Settle { id, settlement, charge: None, at: now });
     }
 }

@@ -1,5 +1,6 @@
 //! The rules a router works by, what it refuses and what it counts: plain data.
 
+use super::quota::{Caps, Rate};
 use crate::guard;
 use crate::message::Name;
 use crate::retry::OnUncertain;
@@ -76,6 +77,10 @@ pub struct BackendPolicy {
     pub validity: Option<Duration>,
     /// What to do about a message that may already have left.
     pub on_uncertain: Option<OnUncertain>,
+    /// How much it may send.
+    pub caps: Caps,
+    /// How fast it may send.
+    pub rate: Rate,
 }
 
 impl BackendPolicy {
@@ -88,6 +93,8 @@ impl BackendPolicy {
             loop_guard: true,
             validity: None,
             on_uncertain: None,
+            caps: Caps::default(),
+            rate: Rate::default(),
         }
     }
 

@@ -654,5 +654,6 @@ pub(crate) fn backend_policy(settings: &BackendSettings, window: usize) -> Backe
         loop_guard: settings.loop_guard,
         validity: Some(settings.validity),
         on_uncertain: Some(settings.on_uncertain),
+        ..BackendPolicy::real()
     }
 }

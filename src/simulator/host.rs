@@ -183,11 +183,20 @@ impl<'w> Host<'w> {
             talk,
         };
         host.notices = host.open_notices();
-        for setup in &setting.modems {
-            host.seat(setup)?;
-        }
+        // Whoever reads that a modem is ready may give it orders.
         if let Some(path) = &setting.control {
             host.listen(path)?;
+        }
+        for (index, setup) in setting.modems.iter().enumerate() {
+            if host.names.insert(setup.name.clone(), index).is_some() {
+                let name = &setup.name;
+                return Err(HostError(format!(
+                    "two modems are called {name}: give them links of different names"
+                )));
+            }
+        }
+        for setup in &setting.modems {
+            host.seat(setup)?;
         }
         host.open_standard_input()?;
         if let Some(path) = &setting.script {
@@ -259,12 +268,6 @@ impl<'w> Host<'w> {
 
     fn seat(&mut self, setup: &Setup) -> Result<(), HostError> {
         let index = self.seats.len();
-        if self.names.insert(setup.name.clone(), index).is_some() {
-            return Err(HostError(format!(
-                "two modems are called {}: give them links with different names",
-                setup.name
-            )));
-        }
         let modem = Modem::new(setup.personality, setup.subscriber.clone(), setup.timing, self.now());
         self.numbers.entry(setup.subscriber.number.clone()).or_insert(index);
         self.seats.push(Seat {

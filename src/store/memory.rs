@@ -10,6 +10,7 @@ mod lanes;
 mod pieces;
 mod reader;
 mod slab;
+mod upkeep;
 
 use super::turns::in_turns;
 use super::*;
@@ -17,7 +18,7 @@ use crate::message::Name;
 use carriers::CarrierNames;
 use pieces::Pieces;
 use reader::{Committed, MemoryReader, lock};
-use slab::{Address, Agenda, CLAIMED, INBOUND, Line, Message, NOT_DUE, Place, READY, Slab};
+use slab::{Address, Agenda, CLAIMED, INBOUND, Line, Message, Place, READY, Slab};
 use std::cell::Cell;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -39,6 +40,8 @@ pub struct Memory {
     carriers: CarrierNames,
     keys: HashMap<Box<str>, HashMap<Box<str>, Remembered>>,
     pieces: Pieces,
+    /// When a count of what a backend sent began, and how much it is.
+    spent: HashMap<(Name, Period), (Timestamp, u64)>,
     contacts: BTreeMap<i64, Contact>,
     last_contact: i64,
     shifts: u64,
@@ -81,6 +84,7 @@ impl Memory {
             carriers: CarrierNames::default(),
             keys: HashMap::new(),
             pieces: Pieces::default(),
+            spent: HashMap::new(),
             contacts: BTreeMap::new(),
             last_contact: 0,
             shifts: 0,
@@ -409,6 +413,27 @@ impl Store for Memory {
         Ok(())
     }
 
+    fn spend(
+        &mut self,
+        backend: &str,
+        period: Period,
+        since: Timestamp,
+        parts: u32,
+    ) -> Result<(), StoreError> {
+        self.changed = true;
+        let (began, count) = self.spent.entry((backend.into(), period)).or_insert((since, 0));
+        if *began < since {
+            (*began, *count) = (since, 0);
+        }
+        *count += u64::from(parts);
+        Ok(())
+    }
+
+    fn spent(&mut self, backend: &str, period: Period, since: Timestamp) -> Result<u64, StoreError> {
+        let known = self.spent.get(&(backend.into(), period)).filter(|(began, _)| *began >= since);
+        Ok(known.map_or(0, |(_, count)| *count))
+    }
+
     fn running(&mut self, id: Option<MessageId>) {
         self.running = id;
     }
@@ -418,25 +443,7 @@ impl Store for Memory {
         in_hand: &dyn Fn(MessageId) -> bool,
         _now: Timestamp,
     ) -> Result<Vec<Taken>, StoreError> {
-        self.turn = None;
-        let mut sending = Vec::new();
-        for place in self.slab.places() {
-            let Some(message) = self.slab.get(place) else { continue };
-            if message.due != CLAIMED || in_hand(message.id()) {
-                continue;
-            }
-            if message.class != INBOUND {
-                sending.push(message.taken(&self.addresses));
-                continue;
-            }
-            let innocent = u32::from(self.running != Some(message.id()));
-            let Some(message) = self.change(place) else { continue };
-            message.tried = true;
-            message.attempts = message.attempts.saturating_sub(innocent);
-            self.set_due(place, READY);
-        }
-        self.running = None;
-        Ok(sending)
+        Ok(self.release(in_hand))
     }
 
     fn shifts(&self) -> u64 {
@@ -444,35 +451,10 @@ impl Store for Memory {
     }
 
     fn shift(&mut self, number: u64, by: Duration) -> Result<(), StoreError> {
-        if number <= self.shifts {
-            return Ok(());
-        }
-        self.shifts = number;
-        self.changed = true;
-        self.validity.heap.clear();
-        for line in &mut self.backends {
-            line.due.iter_mut().for_each(|agenda| agenda.heap.clear());
-        }
-        for place in self.slab.places() {
-            let waits = |message: &Message| message.class != INBOUND && !is_ended(message.state);
-            if !self.slab.get(place).is_some_and(waits) {
-                continue;
-            }
-            let Some(message) = self.change(place) else { continue };
-            message.expires_at = message.expires_at + by;
-            if let Some(rare) = &mut message.rare {
-                rare.not_before = rare.not_before.map(|at| at + by);
-                rare.retry_at = rare.retry_at.map(|at| at + by);
-            }
-            let (due, until) = (message.due, message.expires_at.0);
-            if due != NOT_DUE && due != CLAIMED {
-                self.set_due(place, (Timestamp(due) + by).0);
-            }
-            self.validity.push(until, place, self.slab.len());
-        }
-        self.pieces.shift(by);
-        for remembered in self.keys.values_mut().flat_map(HashMap::values_mut) {
-            remembered.at = remembered.at + by;
+        if number > self.shifts {
+            self.shifts = number;
+            self.changed = true;
+            self.move_along(by);
         }
         Ok(())
     }
@@ -487,17 +469,7 @@ impl Store for Memory {
             keys.retain(|_, remembered| remembered.at >= keys_before);
             !keys.is_empty()
         });
-        let Some(before) = before else { return Ok(0) };
-        let mut gone = self.slab.places();
-        let old = |message: &Message| is_ended(message.state) && message.updated_at < before;
-        gone.retain(|&place| self.slab.get(place).is_some_and(old));
-        gone.truncate(limit);
-        for &place in &gone {
-            self.remove(place);
-        }
-        let slab = &self.slab;
-        self.ended.retain(|&place| slab.get(place).is_some());
-        Ok(gone.len())
+        Ok(before.map_or(0, |before| self.delete(before, limit)))
     }
 
     fn waiting(&self, direction: Direction) -> u64 {

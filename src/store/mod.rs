@@ -141,6 +141,19 @@ pub trait Store: Send {
         now: Timestamp,
     ) -> Result<(), StoreError>;
 
+    /// Counts that a backend sent so much more in the period that began at `since`. One count is kept for each kind of period: a
+    /// later `since` begins it anew, an earlier one (the clock or the rules were changed) adds to what is there.
+    fn spend(
+        &mut self,
+        backend: &str,
+        period: Period,
+        since: Timestamp,
+        parts: u32,
+    ) -> Result<(), StoreError>;
+
+    /// How much a backend sent in the period that began at `since`.
+    fn spent(&mut self, backend: &str, period: Period, since: Timestamp) -> Result<u64, StoreError>;
+
     /// Notes which claimed message the apps see from now on; `None`: none any more. The note belongs to no transaction and waits for no disk. It
     /// outlives the process, for the next one's `recover`, but not the machine: a power cut was nobody's text.
     fn running(&mut self, id: Option<MessageId>);

@@ -219,6 +219,17 @@ pub struct Named {
     pub parts: u32,
 }
 
+/// For how long what a backend sent is counted together.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum Period {
+    /// A minute.
+    Minute,
+    /// A day.
+    Day,
+    /// A month.
+    Month,
+}
+
 /// What is remembered of a key.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Remembered {

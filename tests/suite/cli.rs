@@ -49,8 +49,14 @@ fn help_of_every_command() {
     let overview = rapidsms(place.path(), &["--help"]).exits(0).out;
     let listed = overview.split("Commands:\n").nth(1).expect("a list of commands");
     let listed = listed.lines().take_while(|line| !line.is_empty());
-    let mut commands: Vec<Vec<&str>> =
-        vec![vec![], vec!["apps", "list"], vec!["apps", "try"], vec!["pdu", "decode"], vec!["pdu", "encode"]];
+    let mut commands: Vec<Vec<&str>> = vec![
+        vec![],
+        vec!["apps", "list"],
+        vec!["apps", "try"],
+        vec!["pdu", "decode"],
+        vec!["pdu", "encode"],
+        vec!["simulate", "modem"],
+    ];
     commands
         .extend(listed.filter_map(|line| line.strip_prefix("  ")?.split(' ').next().map(|name| vec![name])));
     commands.retain(|command| command != &vec![""]);
@@ -86,7 +92,7 @@ fn examples_of_the_help_are_commands() {
             let line = line.split(['|', '>']).next().unwrap_or_default();
             let line = line.split("   ").next().unwrap_or_default();
             // What runs for ever or writes elsewhere is not tried.
-            if line.starts_with("run_router") || line.contains("--folder") {
+            if line.starts_with("run_router") || line.starts_with("simulate") || line.contains("--folder") {
                 continue;
             }
             let words: Vec<String> = line

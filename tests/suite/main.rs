@@ -25,6 +25,7 @@ mod rig;
 mod router;
 mod second_opinion;
 mod settings;
+mod simulator;
 mod store;
 mod store_model;
 mod store_plans;

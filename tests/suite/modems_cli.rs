@@ -226,22 +226,40 @@ macro_rules! conversations {
 
 conversations!(held, named, nothing, shared, sticks, twins, write);
 
-/// The router that runs says which backend has the modem.
+/// The router that runs says which backend has the modem, and the modem is left to it.
 #[test]
 fn a_running_router_is_asked() {
-    let tree = Tree::new(
-        "usb 1-1.2 12d1:1436
-         tty ttyUSB2 interface=04 driver=option",
-    );
-    let port = tree.at("dev/ttyUSB2");
-    let zain = format!("[INSTALLED_BACKENDS.Zain]\nENGINE = \"gsm\"\nPORT = \"{}\"\n", port.display());
+    let place = tempfile::tempdir().unwrap();
+    let link = place.path().join("zain");
+    let mut simulator = program(place.path());
+    simulator.args(["simulate", "modem", "--link"]).arg(&link).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut simulator = simulator.spawn().unwrap();
+    let mut ready = BufReader::new(simulator.stdout.take().unwrap()).lines();
+    assert!(ready.next().unwrap().unwrap().contains("ready on"));
+    let zain = format!("[INSTALLED_BACKENDS.Zain]\nENGINE = \"gsm\"\nPORT = \"{}\"\n", link.display());
     let daemon = Daemon::start(&format!("{ECHO}\n{zain}"));
-    let mut command = program(daemon.folder());
-    let ran = command.args(["modems", "--json"]).env("RAPIDSMS_MACHINE_ROOT", tree.root()).output().unwrap();
-    let found: serde_json::Value = serde_json::from_slice(&ran.stdout).unwrap();
-    assert_eq!(found[0]["used_by"]["backend"], "Zain");
-    assert_ne!(found[0]["used_by"]["state"], "not running");
+    daemon.wait_until("the modem is up", |daemon| {
+        let backends = daemon.rapidsms(&["backends", "--json"]).json();
+        backends.as_array()?.iter().any(|one| one["name"] == "Zain" && one["state"] == "up").then_some(())
+    });
+    let modems = |named: &Path| {
+        let mut command = program(daemon.folder());
+        let command = command.args(["modems", "--json"]).arg(named).env("RAPIDSMS_MACHINE_ROOT", "/");
+        let ran = command.output().unwrap();
+        let found: serde_json::Value = serde_json::from_slice(&ran.stdout).unwrap();
+        (ran.status.code(), found[0].clone())
+    };
+    for name in [&link, &fs::read_link(&link).unwrap()] {
+        let (code, found) = modems(name);
+        assert_eq!(code, Some(0), "{found}");
+        assert_eq!(found["used_by"]["backend"], "Zain");
+        assert_eq!(found["used_by"]["state"], "up");
+        assert_eq!(found["ports"][0]["state"], "held by the router");
+        assert_eq!(found["advice"].as_array().map(Vec::len), Some(0));
+    }
     daemon.stop();
+    simulator.kill().unwrap();
+    simulator.wait().unwrap();
 }
 
 /// Modems of every maker that the simulator knows, each with its own manners, all at once. The process that plays them holds their ports, and is
@@ -259,6 +277,8 @@ fn simulated_modems_are_understood() {
     assert_eq!(ready.filter(|line| line.as_ref().unwrap().contains("ready on")).count(), PERSONALITIES.len());
 
     let mut modems = program(folder.path());
+    // The real one, where the simulator holds both ends.
+    modems.env("RAPIDSMS_MACHINE_ROOT", "/");
     let ports = PERSONALITIES.iter().map(|kind| folder.path().join(kind.name));
     let ran = modems.args(["modems", "--json"]).args(ports).output().unwrap();
     simulator.kill().unwrap();

@@ -4,6 +4,7 @@
 //! - `joining`: messages that come in pieces;
 //! - `later`: apps that answer later;
 //! - `sending`: windows, retries, doubt, reports, validity, appointments;
+//! - `quotas`: caps by day and month, and the rate;
 //! - `reports`: what carriers tell about messages in several parts, and who may tell;
 //! - `restart`: a router that ends in the middle and the one that follows it;
 //! - `failing`: a store that fails at every single call, and heals;
@@ -24,6 +25,7 @@ mod joining;
 mod later;
 mod model;
 mod parked;
+mod quotas;
 mod reports;
 mod restart;
 mod sending;

@@ -722,6 +722,26 @@ cases! {
         assert_eq!(wishes(stage.store.recover(&|_| false, START).unwrap()), expected);
     }
 
+    /// "One count is kept for each kind of period: a later `since` begins it anew"
+    fn what_was_sent_is_counted_by_period(stage) {
+        stage.queue(&connection("a"), "1");
+        stage.pause();
+        let spent = |stage: &mut Stage, period, seconds| stage.store.spent("one", period, at(seconds)).unwrap();
+        assert_eq!(spent(stage, Period::Day, 0), 0);
+        for (period, seconds, parts) in [(Period::Day, 0, 2), (Period::Day, 0, 3), (Period::Month, -100, 7)] {
+            stage.store.spend("one", period, at(seconds), parts).unwrap();
+            stage.pause();
+        }
+        assert_eq!((spent(stage, Period::Day, 0), spent(stage, Period::Month, -100), spent(stage, Period::Minute, 0)), (5, 7, 0));
+        assert_eq!(spent(stage, Period::Day, 60), 0, "another day");
+        assert_eq!(spent(stage, Period::Day, -60), 5, "what is counted since then was sent in a longer time, too");
+        stage.store.spend("one", Period::Day, at(60), 1).unwrap();
+        stage.store.spend("one", Period::Day, at(0), 1).unwrap();
+        stage.pause();
+        assert_eq!(spent(stage, Period::Day, 60), 2);
+        assert_eq!(stage.store.spent("two", Period::Day, at(0)).unwrap(), 0);
+    }
+
     /// "By which backend a message came or goes, if there is such a message."
     fn the_backend_of_a_message_is_known(stage) {
         let out = stage.queue(&Connection::new("two", "a"), "1");

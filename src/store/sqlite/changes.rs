@@ -6,11 +6,11 @@
 
 use super::names::{Ledger, Names};
 use super::queries::{Due, rows_of};
-use super::schema::{BEFORE, CLAIMED, NEVER, PARTIAL, TURNS, flags_of, meaning_of, status_of};
+use super::schema::{BEFORE, CLAIMED, NEVER, PARTIAL, TURNS, flags_of, meaning_of, period_number, status_of};
 use crate::message::{Direction, MessageId, Origin, State};
 use crate::store::{
-    ContactChange, Ending, NewIncoming, NewOutgoing, Remembered, Settlement, Unfinished, backend_actor,
-    class_of, is_ended, is_final, late, named_parts,
+    ContactChange, Ending, NewIncoming, NewOutgoing, Period, Remembered, Settlement, Unfinished,
+    backend_actor, class_of, is_ended, is_final, late, named_parts,
 };
 use crate::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
@@ -274,6 +274,23 @@ impl Changes<'_> {
                  message_tail = excluded.message_tail, digest = excluded.digest",
         )?;
         statement.execute((scope, key, what.at.0, what.id.key(), what.id.tail(), &what.digest)).map(drop)
+    }
+
+    pub(super) fn spend(
+        &mut self,
+        backend: &str,
+        period: Period,
+        since: Timestamp,
+        parts: u32,
+    ) -> Result<()> {
+        // A backend that sent something is known.
+        let Some(backend) = self.names.backend(self.connection, backend)? else { return Ok(()) };
+        let mut statement = self.connection.prepare_cached(
+            "INSERT INTO spent (backend, period, since, count) VALUES (?1, ?2, ?3, ?4) \
+             ON CONFLICT DO UPDATE SET count = excluded.count + CASE WHEN since < excluded.since THEN 0 ELSE count END, \
+                 since = max(since, excluded.since)",
+        )?;
+        statement.execute((backend, period_number(period), since.0, parts)).map(drop)
     }
 
     pub(super) fn change_contact(

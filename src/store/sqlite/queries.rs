@@ -3,12 +3,12 @@
 
 use super::changes::LATEST;
 use super::names::Names;
-use super::schema::{BEFORE, NEVER, PARTIAL, TURNS, wishes_of};
+use super::schema::{BEFORE, NEVER, PARTIAL, TURNS, period_number, wishes_of};
 use crate::message::{Contact, MessageId, Origin, Outgoing};
 use crate::store::turns::in_turns;
-use crate::store::{Taken, Tried, Unfinished};
+use crate::store::{Period, Taken, Tried, Unfinished};
 use crate::time::Timestamp;
-use rusqlite::{Connection, Result, Row};
+use rusqlite::{Connection, OptionalExtension, Result, Row};
 use std::collections::HashMap;
 
 /// A message that is due, as it will be when it is taken, and where it stands until then.
@@ -167,6 +167,15 @@ pub(super) fn next_due(connection: &Connection, backend: i64) -> Result<Option<T
         next = next.into_iter().chain(due).min();
     }
     Ok(next.map(Timestamp))
+}
+
+/// How much a backend sent in the period that began at `since`.
+pub(super) fn spent(connection: &Connection, backend: i64, period: Period, since: Timestamp) -> Result<u64> {
+    let mut statement = connection
+        .prepare_cached("SELECT count FROM spent WHERE backend = ?1 AND period = ?2 AND since >= ?3")?;
+    let count: Option<i64> =
+        statement.query_row((backend, period_number(period), since.0), |row| row.get(0)).optional()?;
+    Ok(count.map_or(0, i64::unsigned_abs))
 }
 
 /// Messages whose validity has ended.

@@ -19,7 +19,7 @@ const PAGE: usize = 4096;
 const PLACES: usize = 1_000;
 
 /// Tables with the column in whose order they are read. The others are made anew.
-const TABLES: [(&str, &str); 8] = [
+const TABLES: [(&str, &str); 9] = [
     ("backends", "id"),
     ("contacts", "id"),
     ("connections", "id"),
@@ -28,6 +28,7 @@ const TABLES: [(&str, &str); 8] = [
     ("sets", "id"),
     ("pieces", "piece_set"),
     ("names", "message"),
+    ("spent", "backend"),
 ];
 
 /// Reads a little of everything: both ends of each table and index. Not a proof, but quick on any size.

@@ -3,7 +3,7 @@
 //! Nothing outside of this folder reads these tables; for people with the `sqlite3` shell there are the views `message_log` and
 //! `history_log`, with words, names and times instead of numbers.
 
-use super::{StoreError, explain, guard};
+use super::{Period, StoreError, explain, guard};
 use crate::message::{Direction, State, Wishes};
 use rusqlite::Connection;
 use std::path::{Path, PathBuf};
@@ -187,6 +187,14 @@ CREATE TABLE names (                      -- what carriers call the parts of mes
 CREATE INDEX names_by_name ON names (backend, name, at, message, part) WHERE arrived = 0;
 INSERT INTO names SELECT key, 1, backend, remote_id, updated_at, 0 FROM messages
     WHERE remote_id IS NOT NULL AND status IN (11, 12, 13, 18, 19);
+
+CREATE TABLE spent (                      -- what backends sent, as far as there are limits
+    backend INTEGER NOT NULL,
+    period  INTEGER NOT NULL,             -- 1 minute, 2 day, 3 month
+    since   INTEGER NOT NULL,             -- when the period began
+    count   INTEGER NOT NULL,
+    PRIMARY KEY (backend, period)
+) STRICT, WITHOUT ROWID;
 ";
 
 /// The flag of a received message of which parts never came.
@@ -215,6 +223,15 @@ pub(super) fn wishes_of(flags: i64) -> Wishes {
 const FLASH: i64 = 2;
 const REPORT: i64 = 4;
 const NO_REPORT: i64 = 8;
+
+/// The number of a period in a file.
+pub(super) fn period_number(period: Period) -> i64 {
+    match period {
+        Period::Minute => 1,
+        Period::Day => 2,
+        Period::Month => 3,
+    }
+}
 
 /// In the table `tally` the number under which waiting pieces are counted: they are in no state.
 pub(super) const PIECES: i64 = 0;

@@ -130,3 +130,99 @@ fn p20_upgrade_that_fails_or_is_killed_leaves_the_old_version() {
     assert_eq!(schema::version(&killed, &copy, 3).unwrap(), 1);
     assert_eq!((rows(&copy, "a"), rows(&copy, "b")), (Some(1), None));
 }
+
+/// A file as version 1 of the schema left it: 400 received messages of 400 people, the second of them claimed before; and messages going out.
+const OLD: &str = "
+INSERT INTO backends VALUES (1, 'one'), (2, 'two');
+WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 400)
+    INSERT INTO connections SELECT n, 1 + n % 2, '+' || n, NULL FROM n;
+INSERT INTO messages (key, tail, connection, backend, class, status, origin, created_at, updated_at, attempts, uncertain,
+        redelivered, entries, lane, turn, due, text)
+    SELECT id, 7, id, backend, 0, 1, 0, 5, 5, id = 2, 0, 0, 0, id * 4, id = 2, 0, 'text ' || id || hex(zeroblob(200)) FROM connections;
+INSERT INTO messages (key, tail, connection, backend, class, status, origin, created_at, updated_at, attempts, uncertain,
+        redelivered, entries, lane, turn, due, expires_at, open_until, remote_id, text) VALUES
+    (1001, 7, 1, 2, 1, 11, 0, 5, 5, 0, 0, 0, 0, 5, 9, 5, 9000, 9000, NULL, 'queued'),
+    (1002, 7, 2, 1, 2, 13, 0, 5, 5, 1, 0, 0, 0, NULL, 6, NULL, 9000, NULL, '17', 'sent'),
+    (1003, 7, 2, 1, 2, 14, 0, 5, 5, 1, 0, 0, 0, NULL, 6, NULL, 9000, NULL, '18', 'delivered');
+INSERT INTO tally VALUES (1, 1, 200), (2, 1, 200), (2, 11, 1), (1, 13, 1), (1, 14, 1);
+UPDATE store SET clean = 1;
+";
+
+fn old_file(path: &Path) {
+    guard::create_private(path).unwrap();
+    let database = connect(path).unwrap();
+    schema::migrate(&database, path, &schema::STEPS[..1]).unwrap();
+    database.execute_batch(OLD).unwrap();
+    database.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+}
+
+#[test]
+fn p20_upgrade_a_file_of_version_1_goes_on_where_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    old_file(&path);
+    let Opened { mut store, notes, .. } = Sqlite::open(&path, START).unwrap();
+    assert!(notes.len() == 1 && notes[0].contains("before-v2"), "{notes:?}");
+    let claimed = store.unfinished(Tried::Before, 9, START).unwrap();
+    assert_eq!(claimed.iter().map(|message| message.id.key()).collect::<Vec<_>>(), [2]);
+    let claimed = store.unfinished(Tried::Never, 4, START).unwrap();
+    assert_eq!(
+        claimed.iter().map(|message| message.id.key()).collect::<Vec<_>>(),
+        [1, 3, 4, 6],
+        "both have a share"
+    );
+    assert_eq!(store.take_due("two", 9, START).unwrap()[0].outgoing.text, "queued");
+    let id = MessageId::from_parts(1002, 7);
+    assert_eq!(store.named("one", "17").unwrap(), Some(Named { id, part: 1, parts: 1 }));
+    assert_eq!(store.named("one", "18").unwrap(), None, "nobody reports about it any more");
+    store.commit().unwrap();
+    let (tally, recount) = store.reader().unwrap().audit().unwrap();
+    assert_eq!(tally, recount);
+}
+
+#[test]
+fn p13_corruption_a_damaged_file_of_version_1_is_saved() {
+    use std::os::unix::fs::FileExt;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    old_file(&path);
+    let length = fs::metadata(&path).unwrap().len();
+    let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+    file.write_all_at(&[0xff; 4096], length / 4096 / 2 * 4096).unwrap();
+    let Opened { store, notes, .. } = Sqlite::open(&path, START).unwrap();
+    assert!(notes.iter().any(|note| note.contains("were saved")), "{notes:?}");
+    let waiting = store.waiting(Direction::In);
+    assert!((300..400).contains(&waiting), "{waiting} of 400");
+    let (tally, recount) = store.reader().unwrap().audit().unwrap();
+    assert_eq!(tally, recount);
+}
+
+#[test]
+fn p13_corruption_pieces_are_saved_with_the_rest() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    let mut store = Sqlite::open(&path, START).unwrap().store;
+    let mut ids = Ids::new(None, 1);
+    let ann = Connection::new("one", "ann");
+    for total in 2..40 {
+        accept(&mut store, &mut ids, &"x".repeat(300)).unwrap();
+        let new = NewSet { connection: &ann, name: "8/7", total, origin: Origin::Real, at: START };
+        let set = store.begin_set(&new).unwrap();
+        let piece =
+            Piece { sequence: 1, units: vec![120], source_time: None, redelivery_key: None, raw: None };
+        store.keep_piece(set, &piece, START).unwrap();
+    }
+    store.commit().unwrap();
+    store.close().unwrap();
+    drop(store);
+    // The first page is lost; a file that this version made lends another.
+    use std::os::unix::fs::FileExt;
+    let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+    file.write_all_at(&[0; 4096], 0).unwrap();
+    let Opened { mut store, notes, .. } = Sqlite::open(&path, START).unwrap();
+    assert!(notes.iter().any(|note| note.contains("were saved")), "{notes:?}");
+    assert_eq!(store.waiting(Direction::In), 38);
+    let sets = store.sets(&ann).unwrap();
+    assert_eq!((sets.len(), store.pieces_of("one").unwrap()), (38, 38));
+    assert_eq!(store.pieces(sets[5].number).unwrap()[0].units, [120]);
+}

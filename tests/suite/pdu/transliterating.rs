@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use rapidsms::pdu::count::Culprit;
 use rapidsms::pdu::gsm7::{self, Tables};
-use rapidsms::pdu::{Language, Scope, Splitting, count, transliterate};
+use rapidsms::pdu::{Language, Scope, Splitting, count, shortened, transliterate};
 
 fn is_gsm(text: &str) -> bool {
     gsm7::encode(text, Tables::default()).is_ok()
@@ -55,6 +55,20 @@ fn other_scripts_and_pictures_only_on_demand() {
     ] {
         assert_eq!(transliterate(text, Scope::All).as_deref(), expected, "{text:?}");
     }
+}
+
+#[test]
+fn a_text_that_is_one_message_anyway_stays() {
+    let splitting = Splitting::default();
+    assert_eq!(shortened("Günaydın", Scope::Latin, &splitting), None);
+    assert_eq!(shortened(&"ı".repeat(71), Scope::Latin, &splitting), Some("i".repeat(71)));
+    // Also where it was too long to be sent at all.
+    let long = "ı".repeat(67 * 255 + 1);
+    assert_eq!(shortened(&long, Scope::Latin, &splitting).map(|plain| plain.len()), Some(67 * 255 + 1));
+    let always = Splitting { always_ucs2: true, ..Splitting::default() };
+    assert_eq!(shortened(&"ı".repeat(71), Scope::Latin, &always), None);
+    let turkish = Splitting { languages: vec![Language::Turkish], ..Splitting::default() };
+    assert_eq!(shortened(&"ı".repeat(71), Scope::Latin, &turkish), None, "the Turkish tables save as much");
 }
 
 #[test]

@@ -149,6 +149,8 @@ impl Store for Staged {
         fn change_contact(&mut self, connection: &Connection, change: &ContactChange, now: Timestamp) -> ();
         fn recover(&mut self, in_hand: &dyn Fn(MessageId) -> bool, now: Timestamp) -> Vec<Taken>;
         fn waiting_of(&mut self, backend: &str, direction: Direction) -> u64;
+        fn spend(&mut self, backend: &str, period: Period, since: Timestamp, parts: u32) -> ();
+        fn spent(&mut self, backend: &str, period: Period, since: Timestamp) -> u64;
         fn begin_set(&mut self, new: &NewSet<'_>) -> i64;
         fn keep_piece(&mut self, set: i64, piece: &Piece, now: Timestamp) -> ();
         fn sets(&mut self, connection: &Connection) -> Vec<PieceSet>;
