@@ -384,8 +384,8 @@ fn message_service(_: &Rules, facts: &mut Facts, answer: &Answer, _: u32) -> Hea
 }
 
 /// Broadcasts and what only names others are no storages of messages.
-fn is_storage(name: &String) -> bool {
-    !matches!(name.as_str(), "BM" | "TA" | "MT" | "DM" | "")
+fn is_storage(name: &str) -> bool {
+    !matches!(name, "BM" | "TA" | "MT" | "DM" | "")
 }
 
 fn storages(rules: &Rules, facts: &mut Facts, answer: &Answer, nth: u32) -> Heard {
@@ -396,7 +396,7 @@ fn storages(rules: &Rules, facts: &mut Facts, answer: &Answer, nth: u32) -> Hear
     let known = |list: Option<&Vec<String>>| {
         let names = list.into_iter().flatten().map(|name| name.to_ascii_uppercase());
         let mut known: Vec<String> = Vec::new();
-        for name in names.filter(is_storage).take(8) {
+        for name in names.filter(|name| is_storage(name)).take(8) {
             if !known.contains(&name) {
                 known.push(name);
             }

@@ -364,10 +364,10 @@ impl Driver {
         if self.waits_for_router() {
             return None;
         }
-        if !self.up {
-            if let Some(look) = self.next_look_at_network() {
-                return Some(look);
-            }
+        if !self.up
+            && let Some(look) = self.next_look_at_network()
+        {
+            return Some(look);
         }
         let asked = self.hang_up().or_else(|| self.next_ussd());
         let asked = asked.or_else(|| self.next_list(self.now));
