@@ -6,9 +6,7 @@
 
 use crate::message::{About, Connection, Incoming, Name, Part, Report, Verdict};
 use crate::pdu::address::Value;
-use crate::pdu::{
-    self, Address, Decoded, Deliver, Payload, Pdu, Prefix, Side, StatusClass, StatusReport,
-};
+use crate::pdu::{self, Address, Decoded, Deliver, Payload, Pdu, Prefix, Side, StatusClass, StatusReport};
 use sha2::{Digest as _, Sha256};
 
 /// What came.

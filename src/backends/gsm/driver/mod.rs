@@ -3,7 +3,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `ladder` | the initialisation, step by step, as data |
+//! | `ladder`, `sim` | the initialisation, step by step, as data |
 //! | `facts` | what was found out about modem and SIM |
 //! | `incoming` | octets to what the router takes |
 //! | `receiving` | announcements, storages, receipts, deletions |
@@ -22,6 +22,7 @@ mod ladder;
 mod receiving;
 mod recovery;
 mod sending;
+mod sim;
 pub mod ussd;
 mod watching;
 

@@ -81,7 +81,9 @@ impl Driver {
         for happening in abandoned {
             match happening {
                 // Any other answer is about a modem that is no more.
-                Happening::Answer(answer) if self.job.take() == Some(Job::Part) => self.part_answered(&answer),
+                Happening::Answer(answer) if self.job.take() == Some(Job::Part) => {
+                    self.part_answered(&answer)
+                }
                 Happening::Write(octets) => self.effects.push_back(Effect::Write(octets)),
                 _ => {}
             }
