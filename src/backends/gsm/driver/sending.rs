@@ -9,6 +9,7 @@ use super::ladder::{center_command, needs_ladder};
 use super::{Driver, Effect, Job};
 use crate::message::{About, MessageId, Outgoing, Receipt, Report, SendFailure};
 use crate::modem::{Answer, Class, Command, ModemError, Outcome, answers};
+use crate::pdu::transliterate::shortened;
 use crate::pdu::{self, Address, Submit, Validity};
 use crate::time::Timestamp;
 use std::collections::VecDeque;
@@ -118,7 +119,10 @@ impl Driver {
 
     fn prepare(&mut self, outgoing: &Outgoing, wall: Timestamp) -> Result<Current, String> {
         let number = Address::number(&outgoing.connection.identity).map_err(|error| error.to_string())?;
-        let plan = pdu::plan(&outgoing.text, &self.rules.splitting).map_err(|error| error.to_string())?;
+        let scope = self.rules.transliterate;
+        let plain = scope.and_then(|scope| shortened(&outgoing.text, scope, &self.rules.splitting));
+        let text = plain.as_deref().unwrap_or(&outgoing.text);
+        let plan = pdu::plan(text, &self.rules.splitting).map_err(|error| error.to_string())?;
         // The same at each try, here or in the next life of this process, so that a phone knows parts that come twice.
         let reference = outgoing.id.tail().to_le_bytes();
         let reference = u16::from_le_bytes([reference[0], reference[1]]);
