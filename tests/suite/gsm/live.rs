@@ -1,6 +1,6 @@
 //! The real program with simulated modems on pseudo-terminals. The simulator's ledger is the judge: it outlives the router.
 
-use crate::daemon::{Daemon, PATIENCE, folder, program, write};
+use crate::daemon::{Daemon, PATIENCE, folder, program, rapidsms, write};
 use crate::rig::{Audit, effort, under_strace};
 use rapidsms::message::{Direction, State};
 use rapidsms::simulator::personality;
@@ -309,4 +309,36 @@ fn a_wrong_pin_is_given_once_over_restarts_and_another_one_again() {
         "a PIN that worked is not held against anybody"
     );
     assert_eq!(daemon.stop().code, 0);
+}
+
+/// The command, the socket, the modem and the network's menu, and back.
+#[test]
+fn a_person_asks_the_network() {
+    let kinds = [("huawei", "huawei-e173"), ("plain", "generic")];
+    let mut simulation = Simulation::start(&kinds, &[]);
+    for modem in ["huawei", "plain"] {
+        simulation.order(&format!("{modem} ussd *144# 1 balance, 2 airtime"));
+        simulation.order(&format!("{modem} ussd *144#>1 You have 5.00"));
+    }
+    let daemon = Daemon::start(&settings(&simulation, &["huawei", "plain"], ""));
+    let place = daemon.folder().to_path_buf();
+    for modem in ["huawei", "plain"] {
+        daemon
+            .wait_until("it is up", |daemon| daemon.log().contains(&format!("{modem} is up")).then_some(()));
+        let menu = rapidsms(&place, &["ussd", modem, "*144#"]);
+        assert_eq!((menu.code, menu.out.as_str()), (0, "1 balance, 2 airtime\n"), "{}", menu.err);
+        let choice = rapidsms(&place, &["ussd", modem, "1"]);
+        assert_eq!((choice.code, choice.out.as_str()), (0, "You have 5.00\n"), "{}", choice.err);
+    }
+    for (words, code, why) in [
+        (["ussd", "nobody", "*144#"], 1, "no backend named \"nobody\""),
+        (["ussd", "plain", "*144#\"\r"], 1, "a code has"),
+        (["ussd", "plain", "*999#"], 1, ""),
+    ] {
+        let ran = rapidsms(&place, &words);
+        assert!(ran.code == code && ran.err.contains(why), "{words:?}: {} {}", ran.code, ran.err);
+    }
+    let ended = daemon.stop();
+    assert_eq!(ended.code, 0);
+    assert_eq!(rapidsms(ended.folder.path(), &["ussd", "plain", "*144#"]).code, 4);
 }

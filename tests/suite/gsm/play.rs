@@ -187,6 +187,11 @@ impl Play {
                 self.driver.stop(self.now);
                 self.drain();
             }
+            "ask" => {
+                assert!(self.driver.wants_question(), "{}: it takes no question", self.place);
+                self.driver.ask(rest, self.now);
+                self.drain();
+            }
             "lost" => {
                 self.driver.lost(rest, self.now);
                 self.drain();
@@ -278,6 +283,8 @@ impl Play {
                 }
                 Effect::Up(sentence) => format!("! up {sentence}"),
                 Effect::Note(sentence) => format!("! note {sentence}"),
+                Effect::Answered(Ok(text)) => format!("! answered {text}"),
+                Effect::Answered(Err(why)) => format!("! unanswered {why}"),
                 Effect::PinTried => "! pin tried".into(),
                 Effect::PinWorked => "! pin worked".into(),
                 Effect::Reopen => "! reopen".into(),

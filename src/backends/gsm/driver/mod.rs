@@ -53,6 +53,8 @@ pub enum Effect {
     Up(String),
     /// How things are.
     Note(String),
+    /// What came of a person's question to the network.
+    Answered(Result<String, String>),
     /// Remember, before anything else is done, that the PIN was given; when that cannot be remembered, stop.
     PinTried,
     /// The PIN was right.
@@ -181,6 +183,7 @@ impl Driver {
         self.hear(happened);
         self.calls.tick(now);
         self.outbox.tick(now);
+        self.ussd_tick();
         if self.stop_by.is_some_and(|by| by <= now) {
             self.end("the router stopped while it was on its way", Ok(()));
         }
@@ -203,7 +206,7 @@ impl Driver {
             Phase::Over => return None,
             _ => Vec::new(),
         };
-        let always = [self.dialogue.deadline(), self.stop_by, self.calls.deadline()];
+        let always = [self.dialogue.deadline(), self.stop_by, self.calls.deadline(), self.ussd_deadline()];
         timers.into_iter().chain(always).flatten().min()
     }
 
@@ -489,6 +492,7 @@ impl Driver {
         }
         let written = self.job == Some(Job::Part) && self.dialogue.has_written_text();
         self.drop_message(written, why);
+        self.ussd_over(why);
         self.phase = Phase::Over;
         self.effects.push_back(Effect::Over(result));
     }
