@@ -5,7 +5,7 @@
 //! guessed. Reports that come before the message's receipt was told are held back, or left in the modem, until it was.
 
 use super::incoming::report_name;
-use super::ladder::{center_command, needs_ladder};
+use super::ladder::{center_command, needs_ladder, wanted_center};
 use super::{Driver, Effect, Job};
 use crate::message::{About, MessageId, Outgoing, Receipt, Report, SendFailure};
 use crate::modem::{Answer, Class, Command, ModemError, Outcome, answers};
@@ -145,7 +145,7 @@ impl Driver {
 
     /// The next command of the message under way.
     pub(super) fn next_part(&mut self) -> Option<(Command, Job)> {
-        let center = self.rules.service_center.clone().or_else(|| self.facts.service_center.clone());
+        let center = wanted_center(&self.rules, &self.facts).cloned();
         let center = center.filter(|_| self.outbox.center_in_message);
         let current = self.outbox.current.as_mut()?;
         if !std::mem::replace(&mut current.linked, true) {
@@ -220,7 +220,7 @@ impl Driver {
         let Some(current) = &mut self.outbox.current else { return };
         current.mended += 1;
         let first = current.mended == 1;
-        match self.rules.service_center.clone().or_else(|| self.facts.service_center.clone()) {
+        match wanted_center(&self.rules, &self.facts).cloned() {
             Some(center) if first => {
                 log::warn!(
                     "backend {}: the modem has lost its service center: set again",
