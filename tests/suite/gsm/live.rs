@@ -261,7 +261,7 @@ fn daemon_waits_for(simulation: &Simulation, event: &str) {
 #[test]
 fn killed_around_every_step_of_an_exchange() {
     let (calls, first): (&[&str], usize) =
-        if effort() > 1 { (&["write", "read"], 1) } else { (&["write"], 28) };
+        if effort() > 1 { (&["write", "read"], 1) } else { (&["write"], 24) };
     for call in calls {
         let mut deaths = 0;
         for k in first.. {
