@@ -223,7 +223,7 @@ impl Core {
 
     fn hand_over(&mut self, outgoing: Outgoing, now: Timestamp) {
         let id = outgoing.id;
-        let name = outgoing.connection.backend.clone();
+        let name = outgoing.by.clone();
         let handed = self.running.get(&name).is_some_and(|running| running.post.send(outgoing).is_ok());
         if !handed {
             // Its mailbox is not as the books say. A new life has an empty one.
