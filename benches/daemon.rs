@@ -6,7 +6,7 @@ mod common;
 use common::{Daemon, answer, p99, post, request};
 use rapidsms::message::{Connection, Ids, Incoming, Origin, State};
 use rapidsms::store::sqlite::Sqlite;
-use rapidsms::store::{Ending, NewIncoming, Store, Tried};
+use rapidsms::store::{Ending, NewIncoming, Store, Tried, no_bound};
 use rapidsms::time::Timestamp;
 use std::fs::File;
 use std::io::Write;
@@ -174,7 +174,7 @@ fn fill(folder: &Path) {
             };
             store.accept(&new).expect("a row");
         }
-        for claimed in store.unfinished(Tried::Never, 1_000, now).expect("claims") {
+        for claimed in store.unfinished(Tried::Never, 1_000, &no_bound, now).expect("claims") {
             store.finish(claimed.id, &ending, now).expect("an ending");
         }
         store.commit().expect("a commit");

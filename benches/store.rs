@@ -49,7 +49,7 @@ fn exchanges(store: &mut dyn Store, ids: &mut Ids, count: usize, batch: usize) {
             store.accept(&row).expect("the store works");
         }
         store.commit().expect("the store works");
-        let claimed = store.unfinished(Tried::Never, batch, START).expect("the store works");
+        let claimed = store.unfinished(Tried::Never, batch, &no_bound, START).expect("the store works");
         assert_eq!(claimed.len(), batch);
         store.commit().expect("the store works");
         for message in &claimed {
@@ -57,6 +57,7 @@ fn exchanges(store: &mut dyn Store, ids: &mut Ids, count: usize, batch: usize) {
                 .queue(&NewOutgoing {
                     id: ids.next(START),
                     connection: &message.connection,
+                    queue: None,
                     text: "hello",
                     in_response_to: Some(message.id),
                     state: State::Queued,

@@ -27,8 +27,7 @@ pub(super) fn run(place: &Place, send: &Send) -> Ended {
             }
         }
         None => {
-            let known = settings.backends.iter().any(|backend| backend.name == send.backend);
-            if !known {
+            if !names(&settings).contains(&send.backend.as_str()) {
                 let sentence = format!("no backend named \"{}\" is configured", send.backend.escape_debug());
                 return Err(refused(404, sentence, &settings));
             }
@@ -89,13 +88,16 @@ fn refused(status: u16, sentence: String, settings: &crate::settings::Settings) 
     match status {
         // The router's store cannot take it now; later it may.
         503 => Failure { exit: Exit::Store, ..failure },
-        404 => {
-            let names: Vec<&str> = settings.backends.iter().map(|backend| backend.name.as_str()).collect();
-            match names.as_slice() {
-                [] => failure.hint("the settings configure no backend"),
-                names => failure.hint(format!("configured: {}", names.join(", "))),
-            }
-        }
+        404 => match names(settings).as_slice() {
+            [] => failure.hint("the settings configure no backend"),
+            names => failure.hint(format!("configured: {}", names.join(", "))),
+        },
         _ => failure,
     }
+}
+
+/// What messages can be sent to: backends and groups.
+fn names(settings: &crate::settings::Settings) -> Vec<&str> {
+    let backends = settings.backends.iter().map(|backend| backend.name.as_str());
+    backends.chain(settings.groups.iter().map(|group| group.name.as_str())).collect()
 }

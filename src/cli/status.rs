@@ -4,10 +4,12 @@ use super::arguments::Output;
 use super::client::{Answer, Client};
 use super::print::{Out, Table, columns};
 use super::{Ended, Exit, Failure, Place, backends, reader};
+use crate::message::Name;
 use crate::settings::Settings;
 use crate::store::Count;
 use serde::Serialize;
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 #[derive(Serialize)]
 struct Status {
@@ -16,6 +18,8 @@ struct Status {
     reasons: Vec<String>,
     backends: Vec<Value>,
     counts: Vec<Count>,
+    /// How many parts of longer messages wait for the others, by backend; those without any are left out.
+    waiting_parts: BTreeMap<Name, u64>,
 }
 
 /// Tells how things are.
@@ -27,14 +31,15 @@ pub(super) fn run(place: &Place, output: &Output) -> Ended {
     let asked = !silent && status != NOT_RUNNING;
     let running = if asked { backends::running(&settings).ok().flatten() } else { None };
     // A store that cannot be read is a reason like others; the router may be well all the same.
-    let (counts, unreadable) = match reader(&settings).and_then(|reader| match reader {
-        Some(mut reader) => Ok(reader.tally()?),
-        None => Ok(Vec::new()),
-    }) {
-        Ok(counts) => (counts, false),
+    let read = reader(&settings).and_then(|reader| match reader {
+        Some(mut reader) => Ok((reader.tally()?, reader.pieces()?)),
+        None => Ok((Vec::new(), Vec::new())),
+    });
+    let ((counts, waiting_parts), unreadable) = match read {
+        Ok(read) => (read, false),
         Err(failure) => {
             reasons.push(format!("The store cannot be read: {}.", failure.sentence));
-            (Vec::new(), true)
+            ((Vec::new(), Vec::new()), true)
         }
     };
     let exit = match status.as_str() {
@@ -46,7 +51,8 @@ pub(super) fn run(place: &Place, output: &Output) -> Ended {
     // Of a silent router nothing is known, least of all that its backends do not run.
     let backends = running.unwrap_or_else(|| if silent { Vec::new() } else { backends::stopped(&settings) });
     let status = if silent { "failing".to_string() } else { status };
-    let status = Status { status, reasons, backends, counts };
+    let waiting_parts = waiting_parts.into_iter().collect();
+    let status = Status { status, reasons, backends, counts, waiting_parts };
     let mut out = Out::new();
     if output.json {
         out.json(&status)?;
@@ -99,6 +105,14 @@ fn lines(status: &Status) -> Vec<String> {
         let mut table = Table::new(&["BACKEND", "", "STATE", "MESSAGES"]);
         for Count { backend, direction, state, count } in &status.counts {
             table.row(&[backend, direction.as_str(), state.as_str(), &count.to_string()]);
+        }
+        lines.push(String::new());
+        lines.extend(table.lines(columns()));
+    }
+    if !status.waiting_parts.is_empty() {
+        let mut table = Table::new(&["BACKEND", "WAITING PARTS"]);
+        for (backend, count) in &status.waiting_parts {
+            table.row(&[backend, &count.to_string()]);
         }
         lines.push(String::new());
         lines.extend(table.lines(columns()));

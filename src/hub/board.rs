@@ -83,6 +83,8 @@ pub struct BackendNotice {
     pub sentence: String,
     /// Since when.
     pub since: Timestamp,
+    /// The cap that keeps it from sending, as a sentence; none when nothing does.
+    pub capped: Option<String>,
     /// How many messages it has in hand.
     pub in_flight: usize,
     /// How often it went down since the router started.
@@ -117,9 +119,14 @@ impl Board {
 }
 
 impl Notices {
-    /// The backends in the order of the settings file.
+    /// The backends in the order of the settings file. A cap that is reached is part of the sentence.
     pub fn in_order(&self) -> Vec<BackendNotice> {
         let mut notices: Vec<BackendNotice> = self.backends.values().cloned().collect();
+        for notice in &mut notices {
+            if let (Some(capped), BackendState::Up) = (&notice.capped, notice.state) {
+                notice.sentence = format!("{}; {capped}", notice.sentence);
+            }
+        }
         notices.sort_by_key(|notice| notice.place);
         notices
     }
@@ -172,7 +179,12 @@ impl Notices {
         }
         for notice in self.backends.values() {
             match notice.state {
-                BackendState::Up | BackendState::Starting => {}
+                BackendState::Up => {
+                    let capped = notice.capped.iter();
+                    reasons
+                        .extend(capped.map(|why| format!("Backend {} sends nothing: {why}.", notice.name)));
+                }
+                BackendState::Starting => {}
                 BackendState::Down => {
                     reasons.push(format!("Backend {} is down: {}.", notice.name, notice.sentence));
                 }

@@ -384,6 +384,8 @@ pub struct Outgoing {
     pub id: MessageId,
     /// To whom.
     pub connection: Connection,
+    /// The backend that sends it. It differs from the connection's where that is a group, of which this is a member.
+    pub by: Name,
     /// What to send.
     pub text: String,
     /// The message that it answers.

@@ -3,7 +3,7 @@
 use super::durable::Change;
 use super::quota::{self, Charge};
 use super::{BackendPolicy, Refused, Router, policy};
-use crate::message::{MessageId, Name, Receipt, SendFailure, State};
+use crate::message::{MessageId, Name, Outgoing, Receipt, SendFailure, State};
 use crate::retry::{self, Decision};
 use crate::store::{Query, Settlement, Store, StoreError, Taken};
 use crate::time::Timestamp;
@@ -22,6 +22,8 @@ pub(super) struct Desk {
     pub(super) next_due: NextDue,
     /// When it was last given a message.
     last_taken: Option<Timestamp>,
+    /// The last that it took was its own: the next is a group's, if there is one.
+    pub(super) groups_first: bool,
     /// The cap that keeps it from sending, as a sentence.
     capped: Option<String>,
 }
@@ -54,6 +56,16 @@ impl Desk {
         self.last_taken = self.last_taken.map(|at| at + step);
     }
 
+    /// It takes messages, sooner or later.
+    pub(super) fn is_up(&self) -> bool {
+        self.up
+    }
+
+    /// The same, and no cap keeps it from sending.
+    pub(super) fn is_able(&self) -> bool {
+        self.up && self.capped.is_none()
+    }
+
     /// It can take a message now.
     pub(super) fn is_open(&self) -> bool {
         self.up && self.in_flight < self.policy.window
@@ -63,10 +75,32 @@ impl Desk {
 /// A message in a backend's hands.
 pub(super) struct Flight {
     pub(super) backend: Name,
+    /// The group from which it took the message.
+    pub(super) group: Option<Name>,
     pub(super) attempt: u32,
     pub(super) uncertain: u32,
     /// Its backend had limits when it was given the message, or nobody knows.
     pub(super) counted: bool,
+}
+
+impl Flight {
+    fn of(outgoing: &Outgoing, uncertain: u32, counted: bool) -> Flight {
+        let (backend, asked) = (&outgoing.by, &outgoing.connection.backend);
+        Flight {
+            backend: backend.clone(),
+            group: (backend != asked).then(|| asked.clone()),
+            attempt: outgoing.attempt,
+            uncertain,
+            counted,
+        }
+    }
+}
+
+/// How many messages a backend may be given now.
+pub(super) struct Allowance {
+    pub(super) free: usize,
+    /// When the limit ends because of which there are none, if it is one.
+    pub(super) until: Option<Timestamp>,
 }
 
 impl Router {
@@ -83,10 +117,12 @@ impl Router {
             in_flight: in_flight(),
             next_due: NextDue::Unknown,
             last_taken: None,
+            groups_first: false,
             capped: None,
         });
         desk.policy = policy;
         desk.look_again();
+        self.look_at_groups();
     }
 
     /// Forgets a backend that is configured no more. What still waits for it stays stored until its validity ends.
@@ -101,6 +137,7 @@ impl Router {
             desk.parked = None;
             desk.look_again();
         }
+        self.look_at_groups();
     }
 
     /// The backend takes no messages for now; they wait.
@@ -108,6 +145,8 @@ impl Router {
         if let Some(desk) = self.desks.get_mut(name) {
             desk.up = false;
         }
+        // Somebody else may have to stand in.
+        self.look_at_groups();
     }
 
     /// The backend takes no messages until somebody does something; new ones are held for a person.
@@ -117,6 +156,7 @@ impl Router {
             desk.release = None;
             desk.parked = Some(why.to_string());
         }
+        self.look_at_groups();
     }
 
     /// Queues what was held while the backend was parked, in the next steps; for a backend that is up after all (a build that has its
@@ -201,6 +241,7 @@ impl Router {
             desk.in_flight = desk.in_flight.saturating_sub(1);
             desk.look_again();
         }
+        self.look_at_groups();
         self.settle_attempt(id, flight, result, now);
     }
 
@@ -239,7 +280,7 @@ impl Router {
             Settlement { due: Some(now), ..Settlement::new(state, actor) }.because("decided by hand");
         let settled = self.store.settle(id, &settlement, now);
         let settled = self.written(settled)?;
-        self.desks.values_mut().for_each(Desk::look_again);
+        self.look_everywhere();
         Ok(settled)
     }
 
@@ -257,13 +298,25 @@ impl Router {
         Some(charge).filter(|charge| !charge.periods.is_empty())
     }
 
-    /// Gives each open backend what is due for it.
+    /// Gives each open backend what is due for it: from its own queue, and from those of its groups. Where there is something in both, they take turns.
     pub(super) fn take(&mut self, now: Timestamp) {
         if self.stopping || self.doomed.is_some() {
             return;
         }
-        let mut stale = Vec::new();
-        for (name, desk) in &mut self.desks {
+        let (groups_first, own_first): (Vec<Name>, Vec<Name>) =
+            self.desks.keys().cloned().partition(|name| self.desks[name].groups_first);
+        let taken = self
+            .take_own(&own_first, now)
+            .and_then(|()| self.take_for_groups(now))
+            .and_then(|()| self.take_own(&groups_first, now));
+        if let Err(error) = taken {
+            self.doomed.get_or_insert(error);
+        }
+    }
+
+    fn take_own(&mut self, names: &[Name], now: Timestamp) -> Result<(), StoreError> {
+        for name in names {
+            let Some(desk) = self.desks.get_mut(name) else { continue };
             let due = match desk.next_due {
                 NextDue::Unknown => true,
                 NextDue::At(at) => at <= now,
@@ -272,57 +325,44 @@ impl Router {
             if !due || !desk.is_open() {
                 continue;
             }
-            let free = match allowance(&mut *self.store, name, desk, now) {
-                Ok(free) => free,
-                Err(error) => {
-                    self.doomed.get_or_insert(error);
-                    return;
-                }
-            };
+            let Allowance { free, until } = allowance(&mut *self.store, name, desk, now)?;
             if free == 0 {
+                desk.next_due = until.map_or(desk.next_due, NextDue::At);
                 continue;
             }
-            let taken = match self.store.take_due(name, free, now) {
-                Ok(taken) => taken,
-                Err(error) => {
-                    self.doomed.get_or_insert(error);
-                    return;
-                }
-            };
+            let taken = self.store.take_due(name, free, now)?;
             if taken.len() < free {
-                match self.store.next_due(name) {
-                    Ok(next) => desk.next_due = next.map_or(NextDue::Never, NextDue::At),
-                    Err(error) => {
-                        self.doomed.get_or_insert(error);
-                        return;
-                    }
-                }
+                desk.next_due = self.store.next_due(name)?.map_or(NextDue::Never, NextDue::At);
             }
-            let counted = quota::has_limits(&desk.policy.caps, &desk.policy.rate);
-            for Taken { outgoing, uncertain } in taken {
-                if outgoing.expires_at <= now && !self.clock_behind {
-                    // After a long pause there are more than one sweep finds.
-                    stale.push(outgoing.id);
-                    desk.next_due = NextDue::Unknown;
-                    continue;
-                }
-                desk.in_flight += 1;
-                desk.last_taken = Some(now);
-                let flight = Flight { backend: name.clone(), attempt: outgoing.attempt, uncertain, counted };
-                self.flights.insert(outgoing.id, flight);
-                self.taken.push(outgoing);
-            }
+            desk.groups_first = !taken.is_empty();
+            self.give(name, taken, now);
         }
-        for id in stale {
-            self.expire(id, true, now);
+        Ok(())
+    }
+
+    /// Notes what a backend took; it is given to it by the commit.
+    pub(super) fn give(&mut self, name: &Name, taken: Vec<Taken>, now: Timestamp) {
+        for Taken { outgoing, uncertain } in taken {
+            let stale = outgoing.expires_at <= now && !self.clock_behind;
+            let Some(desk) = self.desks.get_mut(name) else { return };
+            if stale {
+                // After a long pause there are more than one sweep finds.
+                desk.next_due = NextDue::Unknown;
+                self.expire(outgoing.id, true, now);
+                continue;
+            }
+            desk.in_flight += 1;
+            desk.last_taken = Some(now);
+            let counted = quota::has_limits(&desk.policy.caps, &desk.policy.rate);
+            self.flights.insert(outgoing.id, Flight::of(&outgoing, uncertain, counted));
+            self.taken.push(outgoing);
         }
     }
 
     /// A message was `sending` when an earlier process ended; or its claim turned out to be on disk although the commit failed: then it was never given out.
     pub(super) fn settle_stranded(&mut self, taken: Taken, now: Timestamp) {
         let Taken { outgoing, uncertain } = taken;
-        let backend = outgoing.connection.backend.clone();
-        let flight = Flight { backend, attempt: outgoing.attempt, uncertain, counted: true };
+        let flight = Flight::of(&outgoing, uncertain, true);
         let failure = if self.started {
             SendFailure::Untried("the store failed before it was given to its backend".into())
         } else {
@@ -357,8 +397,13 @@ impl Router {
                     self.counters.uncertain += 1;
                 }
                 let jitter = id.tail() as u64 ^ u64::from(flight.attempt).wrapping_mul(0x9e37_79b9);
-                let decision =
+                let mut decision =
                     retry::decide(&failure, flight.attempt, flight.uncertain, on_uncertain, jitter);
+                let another_can = |group: &Name| self.another_can(group, &flight.backend, flight.attempt);
+                if matches!(decision, Decision::Retry(_)) && flight.group.as_ref().is_some_and(another_can) {
+                    // The next one need not wait for what this one could not do.
+                    decision = Decision::Retry(Duration::ZERO);
+                }
                 settlement(decision, retry::reason(&failure), actor, now)
             }
         };
@@ -366,20 +411,19 @@ impl Router {
     }
 }
 
-/// How many messages a backend may be given now. When there are none it is looked at again when the limit ends.
-fn allowance(
+/// How many messages a backend may be given now.
+pub(super) fn allowance(
     store: &mut dyn Store,
     name: &Name,
     desk: &mut Desk,
     now: Timestamp,
-) -> Result<usize, StoreError> {
+) -> Result<Allowance, StoreError> {
     let mut free = desk.policy.window.saturating_sub(desk.in_flight);
     let BackendPolicy { caps, rate, .. } = &desk.policy;
     desk.capped = None;
     if !rate.min_gap.is_zero() {
         if let Some(next) = desk.last_taken.map(|last| last + rate.min_gap).filter(|&next| next > now) {
-            desk.next_due = NextDue::At(next);
-            return Ok(0);
+            return Ok(Allowance { free: 0, until: Some(next) });
         }
         free = free.min(1);
     }
@@ -393,10 +437,7 @@ fn allowance(
         }
         free = free.min(left);
     }
-    if until > now {
-        desk.next_due = NextDue::At(until);
-    }
-    Ok(free)
+    Ok(Allowance { free, until: Some(until).filter(|&until| until > now) })
 }
 
 /// The reason of messages that are held because their backend is parked.

@@ -1,9 +1,9 @@
 //! From decision to disk: what was decided is kept until a commit holds it, and written again when the commit fails.
 
-use super::delivery::{Desk, NextDue};
+use super::delivery::NextDue;
 use super::quota::Charge;
 use super::{CURE, Refusal, Refused, Router};
-use crate::message::{Connection, Draft, MessageId, Outgoing, State};
+use crate::message::{Connection, Draft, MessageId, Name, Outgoing, State};
 use crate::store::{ContactChange, Ending, NewOutgoing, Settlement, StoreError};
 use crate::time::Timestamp;
 use std::collections::HashSet;
@@ -41,6 +41,8 @@ pub(super) enum Change {
 pub(super) struct Decided {
     pub(super) id: MessageId,
     pub(super) draft: Draft,
+    /// The queue in which it stands, if not its backend's own.
+    pub(super) queue: Option<Name>,
     pub(super) state: State,
     pub(super) reason: Option<String>,
     pub(super) actor: String,
@@ -53,6 +55,7 @@ impl Decided {
         NewOutgoing {
             id: self.id,
             connection: &self.draft.connection,
+            queue: self.queue.as_deref(),
             text: &self.draft.text,
             in_response_to: self.draft.in_response_to,
             state: self.state,
@@ -91,7 +94,7 @@ impl Router {
                 self.claimed.clear();
                 for outgoing in self.taken.drain(..) {
                     self.flights.remove(&outgoing.id);
-                    if let Some(desk) = self.desks.get_mut(&outgoing.connection.backend) {
+                    if let Some(desk) = self.desks.get_mut(&outgoing.by) {
                         desk.in_flight = desk.in_flight.saturating_sub(1);
                     }
                 }
@@ -127,7 +130,7 @@ impl Router {
         self.cure_at = now + CURE;
         if self.recover {
             let mut in_hand: HashSet<MessageId> = self.flights.keys().copied().collect();
-            in_hand.extend(self.pending.keys());
+            in_hand.extend(self.pending.ids());
             in_hand.extend(self.ready.iter().map(|unfinished| unfinished.id));
             in_hand.extend(self.outcomes.iter().filter_map(|change| match change {
                 Change::Finish { id, .. } | Change::Settle { id, .. } | Change::PutBack { id, .. } => {
@@ -158,7 +161,9 @@ impl Router {
             self.unclaimed = true;
             self.suspects = true;
             self.oldest_set = NextDue::Unknown;
-            self.desks.values_mut().for_each(Desk::look_again);
+            // What queues there are is known for certain now.
+            self.set_groups();
+            self.look_everywhere();
             if self.trouble.is_none() {
                 return true;
             }
@@ -224,10 +229,8 @@ impl Router {
     }
 
     pub(super) fn note_queued(&mut self, decided: &Decided) {
-        if decided.state == State::Queued
-            && let Some(desk) = self.desks.get_mut(&decided.draft.connection.backend)
-        {
-            desk.look_again();
+        if decided.state == State::Queued {
+            self.look_at(&decided.draft.connection, decided.queue.as_ref());
         }
     }
 }

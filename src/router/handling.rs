@@ -1,15 +1,18 @@
 //! What the apps make of a message: claiming it, running the phases, waiting for late answers, and the rules for what leaves.
 
-use super::delivery::{Desk, parked_because};
+use super::delivery::parked_because;
 use super::durable::{Change, Decided};
+use super::groups::Rules;
 use super::intake::{check_connection, check_text};
 use super::{Router, policy};
 use crate::apps::LateAnswer;
 use crate::guard::LoopGuard;
-use crate::message::{Connection, Draft, MessageId, Origin, State};
+use crate::message::{Connection, Draft, MessageId, Name, Origin, State};
 use crate::phases::{self, Outcome, Progress, Run};
 use crate::store::{Ending, Tried, Unfinished};
 use crate::time::Timestamp;
+use std::collections::HashMap;
+use std::time::Duration;
 
 /// A message whose app answers later.
 pub(super) struct Pending {
@@ -18,10 +21,77 @@ pub(super) struct Pending {
     pub(super) deadline: Timestamp,
 }
 
+/// The messages whose apps answer later.
+#[derive(Default)]
+pub(super) struct Owed {
+    messages: HashMap<MessageId, Pending>,
+    /// How many of each backend.
+    backends: HashMap<Name, usize>,
+}
+
+impl Owed {
+    pub(super) fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    pub(super) fn ids(&self) -> impl Iterator<Item = MessageId> {
+        self.messages.keys().copied()
+    }
+
+    /// How many of one backend.
+    fn of(&self, backend: &str) -> usize {
+        self.backends.get(backend).copied().unwrap_or(0)
+    }
+
+    fn insert(&mut self, id: MessageId, pending: Pending) {
+        *self.backends.entry(pending.backend().clone()).or_default() += 1;
+        self.messages.insert(id, pending);
+    }
+
+    fn remove(&mut self, id: MessageId) -> Option<Pending> {
+        let pending = self.messages.remove(&id)?;
+        let left = self.of(pending.backend()).saturating_sub(1);
+        if left == 0 {
+            self.backends.remove(pending.backend());
+        } else {
+            self.backends.insert(pending.backend().clone(), left);
+        }
+        Some(pending)
+    }
+
+    /// Takes them all out.
+    pub(super) fn take(&mut self) -> Vec<MessageId> {
+        self.backends.clear();
+        self.messages.drain().map(|(id, _)| id).collect()
+    }
+
+    /// Those whose time is up.
+    pub(super) fn late(&self, now: Timestamp) -> Vec<MessageId> {
+        self.messages.iter().filter(|(_, pending)| pending.deadline <= now).map(|(id, _)| *id).collect()
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Timestamp> {
+        self.messages.values().map(|pending| pending.deadline).min()
+    }
+
+    /// The clock made a step.
+    pub(super) fn shift(&mut self, step: Duration) {
+        for pending in self.messages.values_mut() {
+            pending.deadline = pending.deadline + step;
+        }
+    }
+}
+
+impl Pending {
+    fn backend(&self) -> &Name {
+        &self.run.message().connection().backend
+    }
+}
+
 impl Router {
     /// Brings the answer of `app` to a message for which it said [`Flow::Later`](crate::apps::Flow::Later).
     pub fn answer(&mut self, id: MessageId, app: &str, answer: LateAnswer, now: Timestamp) {
-        match self.pending.remove(&id) {
+        match self.no_longer_pending(id) {
             Some(pending) if pending.app == app => {
                 let connection = pending.run.message().connection().clone();
                 self.store.running(Some(id));
@@ -42,11 +112,15 @@ impl Router {
     }
 
     pub(super) fn claim(&mut self, now: Timestamp) {
-        if self.stopping || self.doomed.is_some() || self.pending.len() >= self.policy.max_pending {
+        let left = self.policy.max_pending_total.saturating_sub(self.pending.len());
+        if self.stopping || self.doomed.is_some() || left == 0 {
             return;
         }
+        // Each of them may ask for time, and none is to be refused it.
+        let (most, pending) = (self.policy.max_pending, &self.pending);
+        let room = |backend: &str| most.saturating_sub(pending.of(backend));
         if self.suspects {
-            let claimed = self.store.unfinished(Tried::Before, 1, now);
+            let claimed = self.store.unfinished(Tried::Before, 1, &room, now);
             match self.written(claimed) {
                 Ok(mut claimed) if !claimed.is_empty() => return self.claimed.append(&mut claimed),
                 Ok(_) => self.suspects = false,
@@ -54,9 +128,10 @@ impl Router {
             }
         }
         if self.unclaimed {
-            // Each of them may ask for time, and none is to be refused it.
-            let limit = self.policy.batch.min(self.policy.max_pending - self.pending.len());
-            let claimed = self.store.unfinished(Tried::Never, limit, now);
+            let (most, pending) = (self.policy.max_pending, &self.pending);
+            let room = |backend: &str| most.saturating_sub(pending.of(backend));
+            let limit = self.policy.batch.min(left);
+            let claimed = self.store.unfinished(Tried::Never, limit, &room, now);
             if let Ok(mut claimed) = self.written(claimed) {
                 self.unclaimed = claimed.len() >= limit;
                 self.claimed.append(&mut claimed);
@@ -97,7 +172,10 @@ impl Router {
         loop {
             match progress {
                 Progress::Finished(outcome) => return self.finish(id, connection, outcome, now),
-                Progress::Waiting(run) if self.pending.len() >= self.policy.max_pending => {
+                Progress::Waiting(run)
+                    if self.pending.of(&connection.backend) >= self.policy.max_pending
+                        || self.pending.len() >= self.policy.max_pending_total =>
+                {
                     progress = run.gave_up(&mut self.apps, "was refused: too many answers are owed already");
                 }
                 Progress::Waiting(run) => {
@@ -111,12 +189,21 @@ impl Router {
     }
 
     pub(super) fn give_up(&mut self, id: MessageId, why: &str, now: Timestamp) {
-        if let Some(pending) = self.pending.remove(&id) {
+        if let Some(pending) = self.no_longer_pending(id) {
             let connection = pending.run.message().connection().clone();
             self.store.running(Some(id));
             let progress = pending.run.gave_up(&mut self.apps, why);
             self.conclude(id, connection, progress, now);
         }
+    }
+
+    fn no_longer_pending(&mut self, id: MessageId) -> Option<Pending> {
+        let pending = self.pending.remove(id)?;
+        if self.pending.of(pending.backend()) + 1 >= self.policy.max_pending {
+            // While its backend was at its bound, what it has was passed over as if it were not there.
+            (self.unclaimed, self.suspects) = (true, true);
+        }
+        Some(pending)
     }
 
     pub(super) fn finish(&mut self, id: MessageId, connection: Connection, outcome: Outcome, now: Timestamp) {
@@ -125,8 +212,9 @@ impl Router {
             log::error!("message {id} from {connection}: {failure}");
         }
         let mut drafts = Vec::with_capacity(outcome.drafts.len());
-        for (app, draft) in outcome.drafts {
-            drafts.push(self.decide(["app ", &app].concat(), draft, now));
+        for (app, mut draft) in outcome.drafts {
+            let heard = self.send_reply_to_group(&mut draft, &connection).then_some(&connection);
+            drafts.push(self.decide(["app ", &app].concat(), draft, heard, now));
         }
         self.record(Change::Finish {
             id,
@@ -138,30 +226,44 @@ impl Router {
         });
     }
 
-    /// Applies the rules to a draft: what may leave, and how long it is worth it.
-    pub(super) fn decide(&mut self, actor: String, mut draft: Draft, now: Timestamp) -> Decided {
+    /// Applies the rules to a draft: what may leave, and how long it is worth it. `heard`: where the question came in, when that is not where
+    /// the reply goes.
+    pub(super) fn decide(
+        &mut self,
+        actor: String,
+        mut draft: Draft,
+        heard: Option<&Connection>,
+        now: Timestamp,
+    ) -> Decided {
         for failure in phases::outgoing(&mut self.apps, &mut draft) {
             self.counters.app_failures += 1;
             log::error!("message to {}: {failure}", draft.connection);
         }
         let mut validity = self.policy.validity;
-        let (state, reason) = match self.desks.get(&draft.connection.backend) {
+        let queue = self.queue_for(&draft.connection);
+        let (state, reason) = match self.rules(&draft.connection.backend) {
             _ if draft.cancelled.is_some() => (State::Cancelled, draft.cancelled.take()),
             None => (State::Failed, Some(policy::unknown_backend(&draft.connection.backend).reason)),
-            Some(desk) => {
-                validity = desk.policy.validity.unwrap_or(validity);
-                if draft.origin == Origin::Test && !desk.policy.tester && !desk.policy.allow_test_traffic {
+            Some(Rules { allow_test_traffic, loop_guard, validity: own, parked, .. }) => {
+                let parked = parked.map(|why| parked_because(&draft.connection.backend, why));
+                validity = own.unwrap_or(validity);
+                if draft.origin == Origin::Test && !allow_test_traffic {
                     (State::Cancelled, Some("test traffic".to_string()))
                 } else if let Err(refused) =
                     check_connection(&draft.connection).and_then(|()| check_text(&draft.text))
                 {
                     (State::Failed, Some(refused.reason))
-                } else if let Err(why) = Self::loop_guard(&mut self.guard, desk, &draft, now) {
+                } else if let Err(why) = &queue {
+                    (State::Failed, Some(why.clone()))
+                } else if let Err(why) = loop_guard
+                    .then(|| Self::loop_guard(&mut self.guard, &draft, heard, now))
+                    .unwrap_or(Ok(()))
+                {
                     log::warn!("reply to {} cancelled: {why}", draft.connection);
                     self.counters.loops += 1;
                     (State::Cancelled, Some(why))
-                } else if let Some(parked) = &desk.parked {
-                    (State::Held, Some(parked_because(&draft.connection.backend, parked)))
+                } else if parked.is_some() {
+                    (State::Held, parked)
                 } else {
                     (State::Queued, None)
                 }
@@ -169,17 +271,18 @@ impl Router {
         };
         let validity = draft.validity.unwrap_or(validity);
         let expires_at = draft.not_before.unwrap_or(now).max(now) + validity;
-        Decided { id: self.ids.next(now), draft, state, reason, actor, expires_at, at: now }
+        let queue = queue.ok().flatten();
+        Decided { id: self.ids.next(now), draft, queue, state, reason, actor, expires_at, at: now }
     }
 
     pub(super) fn loop_guard(
         guard: &mut LoopGuard,
-        desk: &Desk,
         draft: &Draft,
+        heard: Option<&Connection>,
         now: Timestamp,
     ) -> Result<(), String> {
-        if desk.policy.loop_guard && draft.in_response_to.is_some() {
-            guard.may_reply(&draft.connection, &draft.text, now)
+        if draft.in_response_to.is_some() {
+            guard.may_reply(heard.unwrap_or(&draft.connection), &draft.text, now)
         } else {
             Ok(())
         }

@@ -18,7 +18,7 @@ impl Router {
             return Err(policy::unknown_backend(&incoming.connection.backend));
         };
         let origin = if desk.policy.tester { Origin::Test } else { Origin::Real };
-        self.has_room_for(&incoming.connection.backend)?;
+        self.has_room_for(&incoming.connection.backend, Direction::In)?;
         let mut whole = None;
         if let (Some(part), None) = (&incoming.part, &incoming.undecodable) {
             if part.is_one_of_several() {
@@ -76,18 +76,13 @@ impl Router {
         self.may_write(now)?;
         check_connection(&draft.connection)?;
         check_text(&draft.text)?;
-        let Some(desk) = self.desks.get(&draft.connection.backend) else {
+        let Some(rules) = self.rules(&draft.connection.backend) else {
             return Err(policy::unknown_backend(&draft.connection.backend));
         };
-        if desk.policy.tester {
+        if rules.tester {
             draft.origin = Origin::Test;
         }
-        if self.store.waiting(Direction::Out) >= self.policy.max_queued {
-            return Err(Refused::new(
-                Refusal::Busy,
-                format!("{} messages wait to be sent already; try again later", self.policy.max_queued),
-            ));
-        }
+        self.has_room_for(&draft.connection.backend, Direction::Out)?;
         if let Some((key, digest)) = idempotency {
             let known = self.store.recall("submit", key);
             if let Some(known) = self.written(known)?.filter(|known| now.since(known.at) < KEY_TIME) {
@@ -101,7 +96,7 @@ impl Router {
                 };
             }
         }
-        let decided = self.decide(actor.to_string(), draft, now);
+        let decided = self.decide(actor.to_string(), draft, None, now);
         let id = decided.id;
         let stored = self.store.queue(&decided.row());
         self.written(stored)?;
@@ -114,20 +109,25 @@ impl Router {
         Ok(id)
     }
 
-    /// Whether what waits for the apps leaves room for more from this backend.
-    fn has_room_for(&mut self, backend: &str) -> Result<(), Refused> {
-        let busy = |who: String| {
-            Err(Refused::new(Refusal::Busy, format!("{who} wait to be handled already; try again later")))
+    /// Whether what waits for the apps, or to be sent, leaves room for more of this backend. It is asked of the one only when all together
+    /// have as much as one may have.
+    fn has_room_for(&mut self, backend: &str, direction: Direction) -> Result<(), Refused> {
+        let policy = &self.policy;
+        let (most, most_of_all, what) = match direction {
+            Direction::In => (policy.max_waiting, policy.max_waiting_total, "handled"),
+            Direction::Out => (policy.max_queued, policy.max_queued_total, "sent"),
         };
-        let (most, most_of_all) = (self.policy.max_waiting, self.policy.max_waiting_total);
-        let total = self.store.waiting(Direction::In);
+        let busy = |who: String| {
+            Err(Refused::new(Refusal::Busy, format!("{who} wait to be {what} already; try again later")))
+        };
+        let total = self.store.waiting(direction);
         if total >= most_of_all {
             return busy(format!("{total} messages"));
         }
         if total < most {
             return Ok(());
         }
-        let waiting = self.store.waiting_of(backend, Direction::In);
+        let waiting = self.store.waiting_of(backend, direction);
         let waiting = self.written(waiting)?;
         if waiting >= most { busy(format!("{waiting} messages of backend {backend}")) } else { Ok(()) }
     }

@@ -13,6 +13,7 @@
 
 mod delivery;
 mod durable;
+mod groups;
 mod handling;
 mod intake;
 mod joining;
@@ -20,6 +21,7 @@ mod policy;
 mod quota;
 mod reports;
 
+pub use groups::{Balance, GroupPolicy, Member};
 pub use policy::{BackendPolicy, Counters, Policy, Refusal, Refused};
 pub use quota::{Caps, Rate};
 
@@ -31,7 +33,8 @@ use crate::store::{Settlement, Store, StoreError, Unfinished};
 use crate::time::Timestamp;
 use delivery::{Desk, Flight, NextDue};
 use durable::Change;
-use handling::Pending;
+use groups::Group;
+use handling::Owed;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -48,6 +51,7 @@ pub struct Router {
     apps: Apps,
     policy: Policy,
     desks: HashMap<Name, Desk>,
+    groups: HashMap<Name, Group>,
     ids: Ids,
     guard: LoopGuard,
     counters: Counters,
@@ -57,7 +61,7 @@ pub struct Router {
     /// Claimed and committed: to be run now.
     ready: Vec<Unfinished>,
     /// Messages whose app answers later.
-    pending: HashMap<MessageId, Pending>,
+    pending: Owed,
     /// There may be received messages that nobody claimed.
     unclaimed: bool,
     /// There may be received messages that were claimed by a process that ended. They are run one by one, so
@@ -102,17 +106,18 @@ impl Router {
         let shifts = store.shifts();
         let mut guard = LoopGuard::default();
         guard.set_limits(policy.loop_limits.clone());
-        Router {
+        let mut router = Router {
             store,
             apps,
             policy,
             desks: HashMap::new(),
+            groups: HashMap::new(),
             ids,
             guard,
             counters: Counters::default(),
             claimed: Vec::new(),
             ready: Vec::new(),
-            pending: HashMap::new(),
+            pending: Owed::default(),
             unclaimed: true,
             suspects: true,
             oldest_set: NextDue::Unknown,
@@ -128,7 +133,9 @@ impl Router {
             sweep_at: Timestamp(i64::MIN),
             clock_behind: false,
             stopping: false,
-        }
+        };
+        router.set_groups();
+        router
     }
 
     /// Starts the apps. Returns what failed, by name; the others run.
@@ -139,7 +146,7 @@ impl Router {
     /// Takes other apps from now on, started by the caller, and gives back the old ones. Messages for which an old one owes an
     /// answer are put back, as at a clean stop: the new ones are asked.
     pub fn set_apps(&mut self, apps: Apps, now: Timestamp) -> Apps {
-        for (id, _) in std::mem::take(&mut self.pending) {
+        for id in self.pending.take() {
             self.record(Change::PutBack { id, at: now });
         }
         std::mem::replace(&mut self.apps, apps)
@@ -150,6 +157,8 @@ impl Router {
         self.guard.set_limits(policy.loop_limits.clone());
         self.policy = policy;
         self.oldest_set = NextDue::Unknown;
+        (self.unclaimed, self.suspects) = (true, true);
+        self.set_groups();
     }
 
     /// The store, to open readers on it.
@@ -185,8 +194,7 @@ impl Router {
         for unfinished in std::mem::take(&mut self.ready) {
             self.run(unfinished, now);
         }
-        let late = self.pending.iter().filter(|(_, pending)| pending.deadline <= now);
-        for id in late.map(|(id, _)| *id).collect::<Vec<_>>() {
+        for id in self.pending.late(now) {
             self.give_up(id, "timed out", now);
         }
         self.store.running(None);
@@ -210,18 +218,19 @@ impl Router {
         }
         let mut wake = None;
         let mut earlier = |at: Timestamp| wake = Some(wake.map_or(at, |wake: Timestamp| wake.min(at)));
-        for pending in self.pending.values() {
-            earlier(pending.deadline);
+        if let Some(deadline) = self.pending.next_deadline() {
+            earlier(deadline);
         }
         if !self.stopping {
-            if (self.unclaimed || self.suspects) && self.pending.len() < self.policy.max_pending {
+            if (self.unclaimed || self.suspects) && self.pending.len() < self.policy.max_pending_total {
                 earlier(now);
             }
             if self.desks.values().any(|desk| desk.release.is_some()) {
                 earlier(now);
             }
-            for desk in self.desks.values().filter(|desk| desk.is_open()) {
-                match desk.next_due {
+            let desks = self.desks.values().filter(|desk| desk.is_open()).map(|desk| desk.next_due);
+            for due in desks.chain(self.groups.values().flat_map(Group::due)) {
+                match due {
                     NextDue::Unknown => earlier(now),
                     NextDue::At(at) => earlier(at),
                     NextDue::Never => {}
@@ -247,12 +256,10 @@ impl Router {
             log::warn!("the clock jumped forward by {step:?}; everything that waits moves along");
             self.shifts += 1;
             self.record(Change::Shift { number: self.shifts, step });
-            self.desks.values_mut().for_each(Desk::look_again);
+            self.look_everywhere();
             self.desks.values_mut().for_each(|desk| desk.shift(step));
             self.oldest_set = NextDue::Unknown;
-            for pending in self.pending.values_mut() {
-                pending.deadline = pending.deadline + step;
-            }
+            self.pending.shift(step);
             // The next sweep and cure are intervals, not appointments.
             self.sweep_at = self.sweep_at + step;
             self.cure_at = self.cure_at + step;
@@ -284,7 +291,7 @@ impl Router {
     pub fn close(&mut self, now: Timestamp) -> Vec<String> {
         self.stopping = true;
         let ready = self.ready.drain(..).chain(self.claimed.drain(..)).map(|unfinished| unfinished.id);
-        let in_hand: Vec<MessageId> = ready.chain(self.pending.drain().map(|(id, _)| id)).collect();
+        let in_hand: Vec<MessageId> = ready.chain(self.pending.take()).collect();
         for id in in_hand {
             let put_back = self.store.put_back(id, now);
             if self.written(put_back).is_err() {
@@ -305,7 +312,7 @@ impl Router {
         for id in overdue {
             self.expire(id, false, now);
         }
-        self.desks.values_mut().for_each(Desk::look_again);
+        self.look_everywhere();
     }
 
     /// Ends a message whose validity is over. `taken`: it was claimed just now, which is no attempt.

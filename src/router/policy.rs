@@ -1,5 +1,6 @@
 //! The rules a router works by, what it refuses and what it counts: plain data.
 
+use super::groups::GroupPolicy;
 use super::quota::{Caps, Rate};
 use crate::guard;
 use crate::message::Name;
@@ -17,8 +18,10 @@ pub struct Policy {
     pub on_uncertain: OnUncertain,
     /// How long an app may take that answers later.
     pub app_timeout: Duration,
-    /// How many messages may wait for such answers at once.
+    /// How many messages of one backend may wait for such answers at once. The others go on.
     pub max_pending: usize,
+    /// How many of all backends together may. More than one backend's bound, so that none exhausts it.
+    pub max_pending_total: usize,
     /// Beyond so many unhandled messages of one backend nothing more is accepted from it: the source keeps them. The others go on.
     pub max_waiting: u64,
     /// Beyond so many unhandled messages of all backends together nothing more is accepted at all.
@@ -29,8 +32,10 @@ pub struct Policy {
     pub max_sets: usize,
     /// So many pieces of one backend may wait for others; beyond that the message that waited longest is delivered as it is.
     pub max_pieces: u64,
-    /// Beyond so many unsent messages programs are refused; replies are always queued.
+    /// Beyond so many unsent messages of one backend programs are refused there; replies are always queued.
     pub max_queued: u64,
+    /// The same of all backends together.
+    pub max_queued_total: u64,
     /// How many messages are claimed for the apps in one transaction.
     pub batch: usize,
     /// How often the process may end while a message is handled before the message is set aside.
@@ -39,6 +44,8 @@ pub struct Policy {
     pub retention: Option<Duration>,
     /// When machines that answer each other are stopped.
     pub loop_limits: guard::Limits,
+    /// Backends that send from one queue.
+    pub groups: Vec<GroupPolicy>,
 }
 
 impl Default for Policy {
@@ -48,16 +55,19 @@ impl Default for Policy {
             on_uncertain: OnUncertain::Resend,
             app_timeout: Duration::from_secs(10),
             max_pending: 1_000,
+            max_pending_total: 100_000,
             max_waiting: 100_000,
             max_waiting_total: 1_000_000,
             join_within: Duration::from_secs(24 * 3600),
             max_sets: 8,
             max_pieces: 10_000,
-            max_queued: 5_000_000,
+            max_queued: 1_000_000,
+            max_queued_total: 5_000_000,
             batch: 256,
             poison_tries: 3,
             retention: None,
             loop_limits: guard::Limits::default(),
+            groups: Vec::new(),
         }
     }
 }

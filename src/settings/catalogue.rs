@@ -213,13 +213,14 @@ impl Catalogue {
     }
 
     /// The tables with fixed keys, each with its title: what every file may say.
-    pub fn fixed_tables(&self) -> [(&'static str, &'static [Key]); 6] {
+    pub fn fixed_tables(&self) -> [(&'static str, &'static [Key]); 7] {
         [
             ("the settings", known::TOP),
             ("[database]", known::DATABASE),
             ("[web]", known::WEB),
             ("[router]", known::ROUTER),
             ("[INSTALLED_BACKENDS.name]", known::BACKEND),
+            ("[GROUPS.name]", known::GROUP),
             ("[APPS.name]", known::HOSTED_APP),
         ]
     }

@@ -14,6 +14,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 const VALIDITY: Kind = Kind::Duration { min: SECOND, max: Duration::from_secs(63 * 7 * 24 * 3600) };
 const ON_UNCERTAIN: Kind = Kind::OneOf(&["resend", "hold"]);
 const TIMEOUT: Kind = Kind::Duration { min: Duration::from_millis(100), max: HOUR };
+const CAP: Kind = Kind::Integer { min: 1, max: 1_000_000_000 };
 const SMALL_COUNT: Kind = Kind::Integer { min: 1, max: 1000 };
 const PORT_NUMBER: Kind = Kind::Integer { min: 1, max: 65535 };
 
@@ -39,6 +40,7 @@ pub(super) const TOP: &[Key] = &[
     .or("info"),
     Key::new("STRICT", Kind::Boolean, "refuse to start where secrets are not safe").or("false"),
     Key::new("INSTALLED_BACKENDS", Kind::Any, "the backends"),
+    Key::new("GROUPS", Kind::Any, "backends that send from one queue"),
     Key::new("APPS", Kind::Any, "settings of apps, and apps of your own"),
     Key::new("database", Kind::Any, "the store"),
     Key::new("web", Kind::Any, "the web listener"),
@@ -110,8 +112,8 @@ pub(super) const ROUTER: &[Key] = &[
     Key::new("app_timeout", TIMEOUT, "how long an app may take that answers later").or("10 s"),
     Key::new(
         "max_pending",
-        Kind::Integer { min: 1, max: 100_000 },
-        "messages that wait for such apps, in all",
+        Kind::Integer { min: 1, max: 50_000 },
+        "messages of one backend that wait for such apps",
     )
     .or("1000"),
     Key::new(
@@ -143,6 +145,26 @@ pub(super) const BACKEND: &[Key] = &[
     Key::new("window", SMALL_COUNT, "messages that are being sent at one time"),
     Key::new("validity", VALIDITY, "as in [router], for this backend"),
     Key::new("on_uncertain", ON_UNCERTAIN, "as in [router], for this backend"),
+    Key::new("daily_cap", CAP, "messages that may be sent in a day"),
+    Key::new("monthly_cap", CAP, "messages that may be sent in a month"),
+    Key::new(
+        "caps_reset",
+        Kind::Text,
+        "when a day begins, with the offset from UTC; midnight UTC when not given",
+    )
+    .such_as("06:00+02:00"),
+    Key::new(
+        "caps_day",
+        Kind::Integer { min: 1, max: 28 },
+        "the day on which a month begins; 1 when not given",
+    ),
+    Key::new("rate", Kind::Integer { min: 1, max: 60_000 }, "messages that may be sent in a minute"),
+    Key::new(
+        "gap",
+        Kind::Duration { min: Duration::from_millis(1), max: HOUR },
+        "the least time from one message to the next",
+    )
+    .such_as("2 s"),
     Key::new("allow_test_traffic", Kind::Boolean, "may a tester's message leave by this backend?")
         .or("false"),
     Key::new("loop_guard", Kind::Boolean, "stop two machines that answer each other; on but for testers"),
@@ -153,6 +175,20 @@ pub(super) const BACKEND: &[Key] = &[
     )
     .or("60 s"),
     Key::ignored("router.celery.eager", "every message is handled in order by the router"),
+];
+
+/// `[GROUPS.name]`.
+pub(super) const GROUP: &[Key] = &[
+    Key::new("MEMBERS", Kind::TextList, "the backends").required(),
+    Key::new(
+        "PREFIXES",
+        Kind::Any,
+        "which numbers a member sends to, the longest first; others are anybody's",
+    ),
+    Key::new("BALANCE", Kind::OneOf(&["in turn", "least busy", "first"]), "who of them is next")
+        .or("in turn"),
+    Key::new("REPLIES", Kind::Boolean, "may a reply leave by another member than its question came in by?")
+        .or("false"),
 ];
 
 /// Engines that are recognised and not in this build.

@@ -14,13 +14,15 @@
 //! This room depends on no other. It never opens a database, a socket or a device, starts nothing and keeps nothing; besides the
 //! settings file it reads only the files and variables that the file names as the source of a secret, and follows links to devices. A secret is never part of a fault.
 //!
-//! Reading order: `catalogue` and `known` (what may be set), `source` and `tree` (text), `table` and `value` (one table), `read`, `apps`
-//! and `unique` (the whole), `options` (what an engine gets), `fault` (what is wrong).
+//! Reading order: `catalogue` and `known` (what may be set), `source` and `tree` (text), `table` and `value` (one table), `read`, `apps`,
+//! `limits`, `groups` and `unique` (the whole), `options` (what an engine gets), `fault` (what is wrong).
 
 mod apps;
 mod catalogue;
 mod fault;
+mod groups;
 mod known;
+mod limits;
 mod options;
 mod read;
 mod secret;
@@ -39,6 +41,8 @@ use std::time::Duration;
 pub use crate::retry::OnUncertain;
 pub use catalogue::{AppSpec, Catalogue, EngineSpec, Key, Kind, Mapping, OldApp};
 pub use fault::{Fault, SettingsError, Severity, Snippet};
+pub use groups::{Balance, GroupSettings, MemberSettings};
+pub use limits::Limits;
 pub use options::{Digest, Options};
 pub use secret::Secret;
 pub use source::{LONGEST_FILE, Place};
@@ -66,6 +70,8 @@ pub struct Settings {
     pub installed_apps: Vec<AppSettings>,
     /// The backends in the order of the file. Those with `built: false` are to be parked.
     pub backends: Vec<BackendSettings>,
+    /// Backends that send from one queue, in the order of the file.
+    pub groups: Vec<GroupSettings>,
     /// The store.
     pub database: Database,
     /// The web listener.
@@ -120,6 +126,8 @@ pub struct BackendSettings {
     pub validity: Duration,
     /// What to do with a message that may or may not have gone out.
     pub on_uncertain: OnUncertain,
+    /// How much and how fast it may send.
+    pub limits: Limits,
     /// May a tester's message leave by this backend?
     pub allow_test_traffic: bool,
     /// Are loops of two machines stopped? On unless it is a tester.
@@ -187,7 +195,7 @@ pub struct RouterSettings {
     pub on_uncertain: OnUncertain,
     /// How long an app may take that answers later.
     pub app_timeout: Duration,
-    /// Messages that wait for such apps, in all.
+    /// Messages of one backend that wait for such apps.
     pub max_pending: usize,
     /// How long a longer message waits for its missing parts.
     pub join_within: Duration,

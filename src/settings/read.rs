@@ -30,6 +30,7 @@ pub(super) fn settings(reader: &mut Reader<'_>, root: &Table) -> Settings {
         default_response: default_response(reader, &top),
         installed_apps: super::apps::installed(reader, root),
         backends: backends(reader, root, &router),
+        groups: super::groups::groups(reader, root),
         database: database(reader, root, &top_place),
         web: web(reader, root, &top_place),
         languages: languages(reader, &top),
@@ -295,6 +296,7 @@ fn backend(reader: &mut Reader<'_>, entry: &Entry, router: &RouterSettings) -> O
         reader.warning(options.place("ENGINE"), message, help);
     }
     let handler = handler(reader, &title, &options);
+    let limits = super::limits::read(reader, &title, &options);
     let inherited = (router.validity, router.on_uncertain);
     let digest = Digest::of(&format!("{} {} {inherited:?}", entry.name, engine.name), &options);
     Some(BackendSettings {
@@ -307,6 +309,7 @@ fn backend(reader: &mut Reader<'_>, entry: &Entry, router: &RouterSettings) -> O
         window: options.count("window"),
         validity: options.duration("validity").unwrap_or(router.validity),
         on_uncertain: on_uncertain(&options).unwrap_or(router.on_uncertain),
+        limits,
         allow_test_traffic: options.boolean("allow_test_traffic").unwrap_or(false),
         loop_guard: options.boolean("loop_guard").unwrap_or(!engine.tester),
         watchdog: options.duration("watchdog").unwrap_or_default(),

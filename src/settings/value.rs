@@ -294,11 +294,14 @@ mod tests {
     #[test]
     fn every_default_of_the_catalogue_is_a_value_of_its_kind() {
         let catalogue = crate::registry::Registry::standard().catalogue();
-        use super::super::known::{BACKEND, DATABASE, HOSTED_APP, ROUTER, TOP, WEB};
+        use super::super::known::{BACKEND, DATABASE, GROUP, HOSTED_APP, ROUTER, TOP, WEB};
         let own = catalogue.engines.iter().chain(&catalogue.hosts).map(|engine| engine.keys);
         let apps = catalogue.apps.iter().map(|app| app.keys);
-        for key in
-            [TOP, DATABASE, WEB, ROUTER, BACKEND, HOSTED_APP].into_iter().chain(own).chain(apps).flatten()
+        for key in [TOP, DATABASE, WEB, ROUTER, BACKEND, GROUP, HOSTED_APP]
+            .into_iter()
+            .chain(own)
+            .chain(apps)
+            .flatten()
         {
             if let Some(default) = key.default {
                 assert_eq!(from_default(&key.kind, default).map(|_| ()), Ok(()), "{}", key.name);

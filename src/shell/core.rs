@@ -9,8 +9,10 @@ use crate::hub::board::{BackendNotice, BackendState, Board};
 use crate::hub::event::{Answered, Event, LineId, LineNews, Mouth, Question};
 use crate::message::{Direction, Name, Outgoing, SendFailure};
 use crate::registry::Registry;
-use crate::router::{BackendPolicy, Policy, Refusal, Refused, Router};
-use crate::settings::{BackendSettings, Settings};
+use crate::router::{
+    BackendPolicy, Balance, Caps, GroupPolicy, Member, Policy, Rate, Refusal, Refused, Router,
+};
+use crate::settings::{self, BackendSettings, GroupSettings, MemberSettings, Settings};
 use crate::store::StoreError;
 use crate::time::{Clock, Timestamp};
 use crossbeam_channel::{Receiver, Sender};
@@ -210,6 +212,10 @@ impl Core {
         board.pending = self.router.pending();
         for (name, notice) in &mut board.backends {
             notice.in_flight = self.router.in_flight(name);
+            let capped = self.router.capped(name);
+            if notice.capped.as_deref() != capped {
+                notice.capped = capped.map(str::to_string);
+            }
         }
         (board.waiting_in, board.waiting_out) = (waiting_in, waiting_out);
     }
@@ -223,7 +229,7 @@ impl Core {
 
     fn hand_over(&mut self, outgoing: Outgoing, now: Timestamp) {
         let id = outgoing.id;
-        let name = outgoing.connection.backend.clone();
+        let name = outgoing.by.clone();
         let handed = self.running.get(&name).is_some_and(|running| running.post.send(outgoing).is_ok());
         if !handed {
             // Its mailbox is not as the books say. A new life has an empty one.
@@ -341,6 +347,7 @@ impl Core {
             state: BackendState::Starting,
             sentence: "starting".into(),
             since: now,
+            capped: None,
             in_flight: 0,
             failures: 0,
             abandoned: 0,
@@ -666,12 +673,31 @@ pub(crate) fn policy(settings: &Settings) -> Policy {
             replies: settings.router.loop_replies,
             reply_time: settings.router.loop_replies_within,
         },
+        groups: settings.groups.iter().map(group_policy).collect(),
         ..Policy::default()
+    }
+}
+
+fn group_policy(group: &GroupSettings) -> GroupPolicy {
+    let member = |member: &MemberSettings| Member {
+        backend: member.backend.as_str().into(),
+        prefixes: member.prefixes.clone(),
+    };
+    GroupPolicy {
+        name: group.name.as_str().into(),
+        members: group.members.iter().map(member).collect(),
+        balance: match group.balance {
+            settings::Balance::InTurn => Balance::InTurn,
+            settings::Balance::LeastBusy => Balance::LeastBusy,
+            settings::Balance::First => Balance::First,
+        },
+        replies: group.replies,
     }
 }
 
 /// A backend's rules as the settings have them.
 pub(crate) fn backend_policy(settings: &BackendSettings, window: usize) -> BackendPolicy {
+    let limits = settings.limits;
     BackendPolicy {
         window,
         tester: settings.tester,
@@ -679,6 +705,14 @@ pub(crate) fn backend_policy(settings: &BackendSettings, window: usize) -> Backe
         loop_guard: settings.loop_guard,
         validity: Some(settings.validity),
         on_uncertain: Some(settings.on_uncertain),
+        caps: Caps {
+            per_day: limits.daily_cap,
+            per_month: limits.monthly_cap,
+            resets_at: limits.resets_at,
+            resets_on: limits.caps_day.max(1),
+            utc_offset: limits.utc_offset,
+        },
+        rate: Rate { per_minute: limits.rate, min_gap: limits.gap },
         ..BackendPolicy::real()
     }
 }

@@ -119,6 +119,8 @@ impl Store for Memory {
         let actor = self.backends[self.addresses[address as usize].backend as usize].actor.clone();
         let mut message = Message::new(new.id, &new.incoming.text, new.state, new.at);
         message.address = address;
+        message.queue = self.addresses[address as usize].backend;
+        message.taken_by = message.queue;
         message.origin = new.origin;
         message.about = new.duplicate_of;
         message.reason = new.reason.map(Arc::from);
@@ -139,13 +141,14 @@ impl Store for Memory {
         &mut self,
         tried: Tried,
         limit: usize,
+        room: &dyn Fn(&str) -> usize,
         _now: Timestamp,
     ) -> Result<Vec<Unfinished>, StoreError> {
         let receiving = |line: &Line| line.counts[Direction::In as usize][State::Received as usize] > 0;
-        let lines: Vec<u32> =
-            (0..).zip(&self.backends).filter(|(_, line)| receiving(line)).map(|(number, _)| number).collect();
+        let lines = (0..).zip(&self.backends).filter(|(_, line)| receiving(line));
+        let mut lines: Vec<(u32, usize)> = lines.map(|(number, line)| (number, room(&line.name))).collect();
         if tried == Tried::Before {
-            return Ok(self.claim_least_tried(&lines, limit));
+            return Ok(self.claim_least_tried(&mut lines, limit));
         }
         let last = self.turn;
         let pull = |line, count| Ok(self.claim_from(line, count));
@@ -221,6 +224,8 @@ impl Store for Memory {
         let actor = self.actor(new.actor);
         let mut message = Message::new(new.id, new.text, new.state, new.at);
         message.address = self.address(new.connection);
+        message.taken_by = self.addresses[message.address as usize].backend;
+        message.queue = new.queue.map_or(message.taken_by, |queue| self.backend(queue));
         message.class = class_of(new.priority);
         message.origin = new.origin;
         message.about = new.in_response_to;
@@ -237,28 +242,44 @@ impl Store for Memory {
         Ok(())
     }
 
-    fn take_due(&mut self, backend: &str, limit: usize, now: Timestamp) -> Result<Vec<Taken>, StoreError> {
-        let Some(&number) = self.backend_numbers.get(backend) else { return Ok(Vec::new()) };
-        let actor = self.backends[number as usize].actor.clone();
+    fn take(&mut self, taking: &Taking<'_>, limit: usize, now: Timestamp) -> Result<Vec<Taken>, StoreError> {
+        let Some(&queue) = self.backend_numbers.get(taking.queue) else { return Ok(Vec::new()) };
+        let by = self.backend(taking.by);
+        let actor = self.backends[by as usize].actor.clone();
         let mut taken = Vec::new();
+        // Those that are left to others go back to where they were.
+        let mut left = Vec::new();
         for class in 0..3 {
             while taken.len() < limit {
                 let slab = &self.slab;
-                let agenda = &mut self.backends[number as usize].due[class];
+                let agenda = &mut self.backends[queue as usize].due[class];
                 let first =
                     agenda.peek(&|due, place| slab.get(place).is_some_and(|message| message.due == due));
-                let Some((_, place)) = first.filter(|&(due, _)| due <= now.0) else { break };
+                let Some((due, place)) = first.filter(|&(due, _)| due <= now.0) else { break };
                 agenda.heap.pop();
+                if !taking.again && self.slab.get(place).is_some_and(|message| message.taken_by == by) {
+                    left.push(Reverse((due, place)));
+                    continue;
+                }
                 self.become_state(place, State::Sending, actor.clone(), None, now, |message| {
                     message.attempts += 1;
                     message.due = CLAIMED;
+                    message.taken_by = by;
                 });
                 if let Some(message) = self.slab.get(place) {
-                    taken.push(message.taken(&self.addresses));
+                    taken.push(message.taken(&self.addresses, &self.backends));
                 }
             }
+            self.backends[queue as usize].due[class].heap.extend(left.drain(..));
         }
         Ok(taken)
+    }
+
+    fn queues(&mut self, backend: &str) -> Result<Vec<Name>, StoreError> {
+        let is_its = |name: &&Name| name.strip_prefix(backend).is_some_and(|rest| rest.starts_with('/'));
+        let mut queues: Vec<Name> = self.backend_numbers.keys().filter(is_its).cloned().collect();
+        queues.sort();
+        Ok(queues)
     }
 
     fn settle(&mut self, id: MessageId, settlement: &Settlement, now: Timestamp) -> Result<bool, StoreError> {
@@ -279,7 +300,7 @@ impl Store for Memory {
                 self.carriers.forget(id);
             }
         } else if remote.is_some() {
-            let backend = self.addresses[message.address as usize].backend;
+            let backend = message.taken_by;
             self.carriers.give(id, backend, &settlement.remote_ids, now);
         }
         let actor = self.actor(&settlement.actor);
@@ -318,8 +339,8 @@ impl Store for Memory {
         Ok(())
     }
 
-    fn next_due(&mut self, backend: &str) -> Result<Option<Timestamp>, StoreError> {
-        let Some(&number) = self.backend_numbers.get(backend) else { return Ok(None) };
+    fn next_due(&mut self, queue: &str) -> Result<Option<Timestamp>, StoreError> {
+        let Some(&number) = self.backend_numbers.get(queue) else { return Ok(None) };
         let slab = &self.slab;
         let first = self.backends[number as usize]
             .due
@@ -363,7 +384,7 @@ impl Store for Memory {
 
     fn backend_of(&mut self, id: MessageId) -> Result<Option<Name>, StoreError> {
         let message = self.slab.find(id).and_then(|place| self.slab.get(place));
-        Ok(message.map(|message| self.addresses[message.address as usize].connection.backend.clone()))
+        Ok(message.map(|message| self.backends[message.taken_by as usize].name.clone()))
     }
 
     fn recall(&mut self, scope: &str, key: &str) -> Result<Option<Remembered>, StoreError> {

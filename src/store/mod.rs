@@ -24,6 +24,9 @@ pub use records::*;
 /// its file, and it may turn out that the failed transaction is on disk after all; so the caller calls
 /// [`recover`](Store::recover) before anything else.
 ///
+/// **Queues.** A message to be sent stands in the queue of its backend, or in one that [`NewOutgoing::queue`] names; it keeps it. So a backend that
+/// stands for several others may have a queue for each choice of them.
+///
 /// **Lanes.** Messages of one connection, direction and priority form a lane, in the order of their ids. Only the
 /// first open message of a lane can be claimed or taken; the next one moves up when the first
 /// ends or is held. A message with a `not_before` stands in no lane: it waits for its own time, delays nobody and is delayed by nobody.
@@ -52,7 +55,7 @@ pub trait Store: Send {
     /// [`Tried::Never`] returns those that no app has seen, oldest first. The places are shared evenly among the backends that have something to
     /// claim, oldest first within each; what one leaves goes to the others, and over several calls no backend is always last. So
     /// a flood on one backend delays nobody else. It costs nothing for a backend that has nothing to claim. After [`recover`](Store::recover) the turns begin anew, in
-    /// the order in which the backends were first seen.
+    /// the order in which the backends were first seen. Of no backend more are claimed than `room` says for it; [`no_bound`] says nothing.
     ///
     /// [`Tried::Before`] returns those that were claimed by a process that ended, or put back, and sets `redelivered` on them.
     /// Of these the least tried come first: in a reboot loop the same innocent message is not tried again and
@@ -61,6 +64,7 @@ pub trait Store: Send {
         &mut self,
         tried: Tried,
         limit: usize,
+        room: &dyn Fn(&str) -> usize,
         now: Timestamp,
     ) -> Result<Vec<Unfinished>, StoreError>;
 
@@ -95,9 +99,18 @@ pub trait Store: Send {
     /// Stores one message to be sent, in the state `row.state`: `queued`, or already ended or held.
     fn queue(&mut self, row: &NewOutgoing<'_>) -> Result<(), StoreError>;
 
-    /// Claims up to `limit` messages of `backend` that are due, each the first of its lane: the state becomes
-    /// `sending`, the attempt is counted. Replies come before single messages, those before bulk; within a priority the earliest due first.
-    fn take_due(&mut self, backend: &str, limit: usize, now: Timestamp) -> Result<Vec<Taken>, StoreError>;
+    /// Claims up to `limit` messages that are due in a queue, each the first of its lane: the state becomes `sending`, the attempt is
+    /// counted, and the message is [`by`](Taking::by) a backend from then on: its carrier's names and reports belong to that one.
+    /// Replies come before single messages, those before bulk; within a priority the earliest due first.
+    fn take(&mut self, taking: &Taking<'_>, limit: usize, now: Timestamp) -> Result<Vec<Taken>, StoreError>;
+
+    /// [`take`](Store::take) for a backend from its own queue.
+    fn take_due(&mut self, backend: &str, limit: usize, now: Timestamp) -> Result<Vec<Taken>, StoreError> {
+        self.take(&Taking { queue: backend, by: backend, again: true }, limit, now)
+    }
+
+    /// The queues that a backend's messages ever stood in besides its own: those whose names begin with its name and a slash.
+    fn queues(&mut self, backend: &str) -> Result<Vec<Name>, StoreError>;
 
     /// Changes the state of an outgoing message. `false`, and nothing but an [`Entry`] with the
     /// news happens, when [`State::may_become`] forbids the change (late news) or there is no such message (then no entry either).
@@ -107,8 +120,8 @@ pub trait Store: Send {
     /// Appends to the history of a message without changing its state. Unknown ids are ignored.
     fn note(&mut self, id: MessageId, actor: &str, reason: &str, now: Timestamp) -> Result<(), StoreError>;
 
-    /// When the next message of `backend` falls due, claims aside; a time in the past means now.
-    fn next_due(&mut self, backend: &str) -> Result<Option<Timestamp>, StoreError>;
+    /// When the next message of a queue falls due, claims aside; a time in the past means now.
+    fn next_due(&mut self, queue: &str) -> Result<Option<Timestamp>, StoreError>;
 
     /// Up to `limit` messages in `queued`, `uncertain` or `held` whose validity has ended by `now`, earliest first, in whatever place of their lane.
     fn overdue(&mut self, now: Timestamp, limit: usize) -> Result<Vec<MessageId>, StoreError>;
@@ -121,7 +134,7 @@ pub trait Store: Send {
     /// Marks a part as arrived. Returns how many others of its message have names and did not arrive yet.
     fn arrived(&mut self, id: MessageId, part: u32) -> Result<u32, StoreError>;
 
-    /// By which backend a message came or goes, if there is such a message.
+    /// By which backend a message came or goes, if there is such a message: the one that took it last, else its own.
     fn backend_of(&mut self, id: MessageId) -> Result<Option<Name>, StoreError>;
 
     /// What [`remember`](Store::remember) stored under `key` in `scope`.
@@ -267,6 +280,11 @@ pub trait Reader: Send {
 
     /// The creation time of the oldest open outgoing message of a backend.
     fn oldest_waiting(&mut self, backend: &str) -> Result<Option<Timestamp>, StoreError>;
+}
+
+/// For [`Store::unfinished`]: no backend has a bound of its own.
+pub fn no_bound(_backend: &str) -> usize {
+    usize::MAX
 }
 
 /// The longest page that [`Reader::messages`] returns.

@@ -90,6 +90,8 @@ pub struct NewOutgoing<'a> {
     pub id: MessageId,
     /// To whom.
     pub connection: &'a Connection,
+    /// The queue in which it stands, when that is not its backend's own: the backend's name, a slash and something more.
+    pub queue: Option<&'a str>,
     /// What to send.
     pub text: &'a str,
     /// The message that it answers.
@@ -157,6 +159,17 @@ pub struct Ending {
     pub reason: Option<String>,
     /// Who decided: `app echo`, `router`.
     pub actor: String,
+}
+
+/// Who takes messages from which queue.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Taking<'a> {
+    /// The queue.
+    pub queue: &'a str,
+    /// The backend that will send them.
+    pub by: &'a str,
+    /// Also those that this very backend tried last.
+    pub again: bool,
 }
 
 /// A claimed message to send.

@@ -25,6 +25,7 @@ use super::*;
 use file::{connect, explain, prepare, resolve};
 use guard::Guard;
 use names::{Ledger, Names};
+use queries::Due;
 use rusqlite::{Connection as Database, OptionalExtension};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -173,13 +174,17 @@ impl Store for Sqlite {
         &mut self,
         tried: Tried,
         limit: usize,
+        room: &dyn Fn(&str) -> usize,
         _now: Timestamp,
     ) -> Result<Vec<Unfinished>, StoreError> {
         let backends = self.ledger.receiving();
         let last = self.turn;
-        let (found, began) = self.read(|connection, names| match tried {
-            Tried::Never => queries::claimable_in_turns(connection, names, &backends, last, limit),
-            Tried::Before => Ok((queries::claimable_again(connection, names, &backends, limit)?, None)),
+        let (found, began) = self.read(|connection, names| {
+            let backends = queries::with_room(connection, names, &backends, room)?;
+            match tried {
+                Tried::Never => queries::claimable_in_turns(connection, names, &backends, last, limit),
+                Tried::Before => Ok((queries::claimable_again(connection, names, &backends, limit)?, None)),
+            }
         })?;
         self.turn = began.or(last);
         if !found.is_empty() {
@@ -233,17 +238,25 @@ impl Store for Sqlite {
         Ok(())
     }
 
-    fn take_due(&mut self, backend: &str, limit: usize, now: Timestamp) -> Result<Vec<Taken>, StoreError> {
-        let found = self.read(|connection, names| match names.backend(connection, backend)? {
-            Some(number) => Ok((number, queries::due(connection, names, number, limit, now)?)),
-            None => Ok((0, Vec::new())),
+    fn take(&mut self, taking: &Taking<'_>, limit: usize, now: Timestamp) -> Result<Vec<Taken>, StoreError> {
+        let found = self.read(|connection, names| {
+            let Some(queue) = names.backend(connection, taking.queue)? else { return Ok(Vec::new()) };
+            let not_by = if taking.again { None } else { names.backend(connection, taking.by)? };
+            queries::due(connection, names, queue, not_by, limit, now)
         })?;
-        let (number, found) = found;
         if !found.is_empty() {
-            let actor = backend_actor(backend);
-            self.write(|changes| changes.take(number, &found, &actor, now))?;
+            self.write(|changes| changes.take(taking.by, &found, now))?;
         }
-        Ok(found.into_iter().map(|due| due.taken).collect())
+        let by: Name = taking.by.into();
+        let taken = found.into_iter().map(|Due { mut taken, .. }| {
+            taken.outgoing.by = by.clone();
+            taken
+        });
+        Ok(taken.collect())
+    }
+
+    fn queues(&mut self, backend: &str) -> Result<Vec<Name>, StoreError> {
+        self.read(|connection, _| queries::queues(connection, backend))
     }
 
     fn settle(&mut self, id: MessageId, settlement: &Settlement, now: Timestamp) -> Result<bool, StoreError> {
@@ -254,8 +267,8 @@ impl Store for Sqlite {
         self.write(|changes| changes.append(id, actor, reason, now))
     }
 
-    fn next_due(&mut self, backend: &str) -> Result<Option<Timestamp>, StoreError> {
-        self.read(|connection, names| match names.backend(connection, backend)? {
+    fn next_due(&mut self, queue: &str) -> Result<Option<Timestamp>, StoreError> {
+        self.read(|connection, names| match names.backend(connection, queue)? {
             Some(number) => queries::next_due(connection, number),
             None => Ok(None),
         })
@@ -278,8 +291,9 @@ impl Store for Sqlite {
 
     fn backend_of(&mut self, id: MessageId) -> Result<Option<Name>, StoreError> {
         self.read(|connection, names| {
-            let mut statement =
-                connection.prepare_cached("SELECT backend FROM messages WHERE key = ?1 AND tail = ?2")?;
+            let mut statement = connection.prepare_cached(
+                "SELECT coalesce(taken_by, backend) FROM messages WHERE key = ?1 AND tail = ?2",
+            )?;
             let number = statement.query_row((id.key(), id.tail()), |row| row.get(0)).optional()?;
             number.map(|number| names.backend_name(connection, number)).transpose()
         })

@@ -6,31 +6,34 @@
 /// something. Places that cannot be shared evenly go to the first queues after `last`, the one that began before; so over several
 /// claims nobody is always last. Returns what was pulled, and the queue that began this time.
 ///
-/// `pull` is asked once for each queue and round, and there are few rounds: a queue that gives less than it was asked for is empty.
+/// Each queue comes with its own bound, which it never exceeds. `pull` is asked once for each queue and round, and there are few rounds: a queue that
+/// gives less than it was asked for is empty.
 pub(super) fn in_turns<Q: Copy + Ord, T, E>(
-    queues: &[Q],
+    queues: &[(Q, usize)],
     last: Option<Q>,
     limit: usize,
     mut pull: impl FnMut(Q, usize) -> Result<Vec<T>, E>,
 ) -> Result<(Vec<T>, Option<Q>), E> {
-    let first = queues.iter().position(|&queue| Some(queue) > last).unwrap_or(0);
-    let mut waiting: Vec<Q> = queues.iter().cycle().skip(first).take(queues.len()).copied().collect();
+    let first = queues.iter().position(|&(queue, _)| Some(queue) > last).unwrap_or(0);
+    let in_order = queues.iter().cycle().skip(first).take(queues.len());
+    let mut waiting: Vec<(Q, usize)> = in_order.filter(|(_, room)| *room > 0).copied().collect();
     let mut found = Vec::new();
     let mut began = None;
     while found.len() < limit && !waiting.is_empty() {
         let left = limit - found.len();
         let share = (left / waiting.len()).max(1);
         let mut going_on = Vec::with_capacity(waiting.len());
-        for queue in waiting {
+        for (queue, room) in waiting {
             if found.len() >= limit {
                 break;
             }
-            let pulled = pull(queue, share)?;
+            let asked = share.min(room);
+            let pulled = pull(queue, asked)?;
             if !pulled.is_empty() {
                 began = began.or(Some(queue));
             }
-            if pulled.len() == share {
-                going_on.push(queue);
+            if pulled.len() == asked && room > asked {
+                going_on.push((queue, room - asked));
             }
             found.extend(pulled);
         }
@@ -46,7 +49,16 @@ mod tests {
 
     /// How many each queue may give, and what was pulled from each.
     fn shares(lengths: &[usize], last: Option<usize>, limit: usize) -> (Vec<usize>, Option<usize>) {
-        let queues: Vec<usize> = (0..lengths.len()).collect();
+        shares_within(lengths, &vec![usize::MAX; lengths.len()], last, limit)
+    }
+
+    fn shares_within(
+        lengths: &[usize],
+        rooms: &[usize],
+        last: Option<usize>,
+        limit: usize,
+    ) -> (Vec<usize>, Option<usize>) {
+        let queues: Vec<(usize, usize)> = rooms.iter().copied().enumerate().collect();
         let mut left: BTreeMap<usize, usize> = lengths.iter().copied().enumerate().collect();
         let pull = |queue: usize, count: usize| {
             let left = left.get_mut(&queue).ok_or(())?;
@@ -55,7 +67,7 @@ mod tests {
             Ok::<_, ()>(vec![queue; given])
         };
         let (pulled, began) = in_turns(&queues, last, limit, pull).unwrap();
-        let count = |queue: &usize| pulled.iter().filter(|from| *from == queue).count();
+        let count = |(queue, _): &(usize, usize)| pulled.iter().filter(|from| *from == queue).count();
         (queues.iter().map(count).collect(), began)
     }
 
@@ -68,6 +80,14 @@ mod tests {
         assert_eq!(shares(&[], None, 4), (vec![], None));
         assert_eq!(shares(&[3], None, 0), (vec![0], None));
         assert_eq!(shares(&[0, 0, 0, 9], None, 2), (vec![0, 0, 0, 2], Some(3)));
+    }
+
+    #[test]
+    fn p7_isolation_nobody_gets_more_than_its_own_bound() {
+        assert_eq!(shares_within(&[50, 50], &[3, 9], None, 8), (vec![3, 5], Some(0)));
+        assert_eq!(shares_within(&[50, 50], &[0, 9], None, 8), (vec![0, 8], Some(1)));
+        assert_eq!(shares_within(&[50, 50], &[0, 0], Some(0), 8), (vec![0, 0], None));
+        assert_eq!(shares_within(&[2, 50, 50], &[9, 1, 2], Some(0), 8), (vec![2, 1, 2], Some(1)));
     }
 
     #[test]

@@ -5,11 +5,12 @@ use super::http::{Request, Response};
 use super::parts;
 use super::site::{self, Read};
 use crate::hub::board::{BackendNotice, Board};
-use crate::message::{Direction, MessageId, State};
+use crate::message::{Direction, MessageId, Name, State};
 use crate::store::{Page, Query, Reader, Row, StoreError};
 use crate::time::Timestamp;
 use askama::Template;
 use crossbeam_channel::Receiver;
+use serde::Serialize;
 
 /// What a page may load and do: its own style only.
 const POLICY: &str =
@@ -61,10 +62,28 @@ fn answer(
             Err(error) => unmade(&error),
         }),
         ["api", "v1", "backends"] => {
-            let backends = board.lock().in_order();
+            let waiting = reader.pieces()?;
+            let notices = board.lock().in_order();
+            let backends: Vec<_> = notices.iter().map(|notice| Backend::of(notice, &waiting)).collect();
             Ok(Response::json(200, &serde_json::json!({ "backends": backends })))
         }
         _ => Ok(Response::error(404, "there is nothing here; the Message Tester is at /httptester/")),
+    }
+}
+
+/// A backend as programs see it.
+#[derive(Serialize)]
+struct Backend<'a> {
+    #[serde(flatten)]
+    notice: &'a BackendNotice,
+    /// Parts of longer messages that wait for the others.
+    waiting_parts: u64,
+}
+
+impl Backend<'_> {
+    fn of<'a>(notice: &'a BackendNotice, waiting: &[(Name, u64)]) -> Backend<'a> {
+        let own = waiting.iter().find(|(name, _)| *name == notice.name);
+        Backend { notice, waiting_parts: own.map_or(0, |(_, count)| *count) }
     }
 }
 

@@ -5,6 +5,7 @@
 //! - `later`: apps that answer later;
 //! - `sending`: windows, retries, doubt, reports, validity, appointments;
 //! - `quotas`: caps by day and month, and the rate;
+//! - `groups`: several backends that send from one queue;
 //! - `reports`: what carriers tell about messages in several parts, and who may tell;
 //! - `restart`: a router that ends in the middle and the one that follows it;
 //! - `failing`: a store that fails at every single call, and heals;
@@ -20,6 +21,7 @@ macro_rules! cases {
 }
 
 mod failing;
+mod groups;
 mod intake;
 mod joining;
 mod later;

@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 use rapidsms::registry::Registry;
 use rapidsms::settings::{
-    self, Fault, Handler, Kind, Loaded, MOST_FAULTS, Secret, SettingsError, Severity, Surroundings, Value,
+    self, Fault, Handler, Kind, Limits, Loaded, MOST_FAULTS, Secret, SettingsError, Severity, Surroundings,
+    Value,
 };
 
 fn variable(name: &str) -> Option<String> {
@@ -93,6 +94,12 @@ fn describe(loaded: &Loaded) -> String {
             backend.watchdog
         ));
         line(format_args!("  options {:?}", backend.options));
+        if backend.limits != Limits::default() {
+            line(format_args!("  {:?}", backend.limits));
+        }
+    }
+    for group in &settings.groups {
+        line(format_args!("{group:?}"));
     }
     line(format_args!("{:?}", settings.database));
     line(format_args!("{:?}", settings.web));

@@ -113,6 +113,7 @@ impl Stage {
         let mut row = NewOutgoing {
             id,
             connection,
+            queue: None,
             text,
             in_response_to: None,
             state: State::Queued,
@@ -131,7 +132,12 @@ impl Stage {
     }
 
     pub fn claim(&mut self, tried: Tried, limit: usize) -> Vec<MessageId> {
-        self.store.unfinished(tried, limit, START).unwrap().into_iter().map(|message| message.id).collect()
+        self.store
+            .unfinished(tried, limit, &no_bound, START)
+            .unwrap()
+            .into_iter()
+            .map(|message| message.id)
+            .collect()
     }
 
     pub fn take(&mut self, backend: &str, limit: usize, now: Timestamp) -> Vec<MessageId> {
@@ -189,7 +195,7 @@ cases! {
         let question = stage.accept(&from, "echo hello");
         assert_eq!(stage.store.waiting(Direction::In), 1);
         stage.pause();
-        let claimed = stage.store.unfinished(Tried::Never, 10, START).unwrap();
+        let claimed = stage.store.unfinished(Tried::Never, 10, &no_bound, START).unwrap();
         assert_eq!(claimed.len(), 1);
         let claimed = &claimed[0];
         assert_eq!((claimed.id, &*claimed.text, claimed.attempt), (question, "echo hello", 1));
@@ -281,7 +287,7 @@ cases! {
             let identity = format!("{n}\0'\"");
             let id = stage.accept(&connection(&identity), text);
             stage.pause();
-            let claimed = stage.store.unfinished(Tried::Never, 1, START).unwrap();
+            let claimed = stage.store.unfinished(Tried::Never, 1, &no_bound, START).unwrap();
             assert_eq!(claimed[0].text, text);
             assert_eq!(&*claimed[0].connection.identity, identity);
             assert_eq!(stage.detail(id).row.text, text);
@@ -344,7 +350,7 @@ cases! {
         stage.store.put_back(id, START).unwrap();
         stage.pause();
         assert_eq!(stage.claim(Tried::Never, 10), []);
-        let again = stage.store.unfinished(Tried::Before, 10, START).unwrap();
+        let again = stage.store.unfinished(Tried::Before, 10, &no_bound, START).unwrap();
         assert_eq!((again[0].id, again[0].attempt, again[0].redelivered), (id, 1, true));
         assert_eq!(stage.claim(Tried::Before, 10), []);
         assert!(stage.detail(id).row.redelivered);
@@ -742,6 +748,95 @@ cases! {
         assert_eq!(stage.store.spent("two", Period::Day, at(0)).unwrap(), 0);
     }
 
+    /// "Of no backend more are claimed than `room` says for it"
+    fn p7_isolation_claims_stay_within_each_backends_bound(stage) {
+        for n in 0..5 {
+            for backend in ["one", "two", "three"] {
+                stage.accept(&Connection::new(backend, format!("{n}")), backend);
+            }
+        }
+        stage.pause();
+        let mut claim = |tried, limit, rooms: [usize; 3]| {
+            let room = |backend: &str| match backend {
+                "one" => rooms[0],
+                "two" => rooms[1],
+                _ => rooms[2],
+            };
+            let claimed = stage.store.unfinished(tried, limit, &room, START).unwrap();
+            stage.store.commit().unwrap();
+            ["one", "two", "three"].map(|backend| claimed.iter().filter(|message| message.text == backend).count())
+        };
+        assert_eq!(claim(Tried::Never, 9, [1, 0, 9]), [1, 0, 5]);
+        assert_eq!(claim(Tried::Never, 3, [9, 1, 9]), [2, 1, 0]);
+        assert_eq!(claim(Tried::Before, 9, [9, 9, 9]), [0, 0, 0]);
+        stage.store.recover(&|_| false, START).unwrap();
+        let mut claim = |rooms: [usize; 3]| {
+            let room = |backend: &str| match backend {
+                "one" => rooms[0],
+                "two" => rooms[1],
+                _ => rooms[2],
+            };
+            stage.store.unfinished(Tried::Before, 4, &room, START).unwrap().len()
+        };
+        assert_eq!(claim([0, 0, 0]), 0);
+        assert_eq!(claim([1, 1, 0]), 2);
+        assert_eq!(claim([9, 9, 1]), 3, "two and one");
+    }
+
+    /// "A message to be sent stands in the queue of its backend, or in one that [`NewOutgoing::queue`] names"; "the message is by a backend from then on"
+    fn a_queue_of_its_own_is_emptied_by_others(stage) {
+        let to = |name: &str| Connection::new("many", name);
+        let plain = stage.queue(&to("a"), "1");
+        let [first, second] = ["b", "c"].map(|name| stage.queue_as(&to(name), "1", |row| row.queue = Some("many/25677")));
+        let other = stage.queue_as(&to("d"), "1", |row| row.queue = Some("many/254"));
+        stage.queue(&Connection::new("many0", "a"), "1");
+        stage.pause();
+        assert_eq!(stage.store.queues("many").unwrap(), ["many/254".into(), "many/25677".into()] as [Name; 2]);
+        assert_eq!(stage.store.queues("one").unwrap(), [] as [Name; 0]);
+        assert_eq!(stage.take("many", 9, at(1)), [plain]);
+        assert_eq!(stage.store.next_due("many").unwrap(), None);
+        assert_eq!(stage.store.next_due("many/25677").unwrap(), Some(START));
+        let take = |stage: &mut Stage, queue: &str, by: &str, again: bool, limit| -> Vec<MessageId> {
+            let taken = stage.store.take(&Taking { queue, by, again }, limit, at(5)).unwrap();
+            assert!(taken.iter().all(|taken| *taken.outgoing.by == *by && *taken.outgoing.connection.backend == *"many"));
+            taken.into_iter().map(|taken| taken.outgoing.id).collect()
+        };
+        assert_eq!(take(stage, "many/25677", "zain", false, 1), [first]);
+        stage.pause();
+        assert_eq!(stage.store.backend_of(first).unwrap().as_deref(), Some("zain"));
+        assert_eq!(stage.store.backend_of(second).unwrap().as_deref(), Some("many"));
+        // The next process knows who had it.
+        let stranded = stage.store.recover(&|id| id == plain, at(5)).unwrap();
+        assert_eq!(stranded.iter().map(|taken| (taken.outgoing.id, &*taken.outgoing.by)).collect::<Vec<_>>(), [(first, "zain")]);
+        assert!(stage.settle_at(first, State::Queued, Some(at(2)), at(2)));
+        assert_eq!(take(stage, "many/25677", "zain", false, 9), [second], "what it had is left to others");
+        assert_eq!(stage.store.next_due("many/25677").unwrap(), Some(at(2)), "and is still there");
+        assert_eq!(take(stage, "many/25677", "zain", true, 9), [first]);
+        assert!(stage.settle_at(first, State::Queued, Some(at(2)), at(3)));
+        assert_eq!(take(stage, "many/25677", "tnm", false, 9), [first]);
+        let names = Settlement { remote_ids: vec!["17".into()], ..Settlement::new(State::Sent, "backend tnm") };
+        assert!(stage.store.settle(first, &names, at(6)).unwrap());
+        stage.pause();
+        assert_eq!(stage.store.named("tnm", "17").unwrap().map(|named| named.id), Some(first));
+        assert_eq!(stage.store.named("many", "17").unwrap(), None);
+        assert_eq!(*stage.detail(first).row.backend, *"many");
+        let actors: Vec<_> = stage.detail(first).history.into_iter().map(|entry| entry.actor).collect();
+        assert_eq!(actors[1..3], ["backend zain", "backend one"]);
+        assert_eq!(actors.last().map(String::as_str), Some("backend tnm"));
+        // Held and let go again, it is where it was.
+        assert!(stage.settle(other, State::Held));
+        assert!(stage.settle_at(other, State::Queued, None, at(7)));
+        assert_eq!(stage.store.next_due("many/254").unwrap(), Some(at(7)));
+        stage.store.shift(1, Duration::from_secs(100)).unwrap();
+        stage.pause();
+        assert_eq!(stage.store.next_due("many/254").unwrap(), Some(at(107)));
+        assert_eq!(stage.store.waiting_of("many", Direction::Out).unwrap(), 3);
+        let mut reader = stage.store.reader().unwrap();
+        let tally = reader.tally().unwrap();
+        assert_eq!(tally, reader.recount().unwrap());
+        assert!(tally.iter().all(|count| count.backend.starts_with("many")));
+    }
+
     /// "By which backend a message came or goes, if there is such a message."
     fn the_backend_of_a_message_is_known(stage) {
         let out = stage.queue(&Connection::new("two", "a"), "1");
@@ -792,7 +887,7 @@ cases! {
         stage.accept(&phone, "hi");
         stage.accept(&connection("2"), "hi");
         stage.pause();
-        let claimed = stage.store.unfinished(Tried::Never, 9, START).unwrap();
+        let claimed = stage.store.unfinished(Tried::Never, 9, &no_bound, START).unwrap();
         assert_eq!(claimed[0].contact.as_ref().unwrap().name, "Bob");
         assert_eq!(claimed[1].contact, None);
         assert_eq!(stage.store.contact(&mail).unwrap().unwrap().name, "Ann");
@@ -1103,7 +1198,7 @@ cases! {
         stage.store.accept(&row).unwrap();
         let whole = stage.accept(&connection("b"), "whole");
         stage.pause();
-        let claimed = stage.store.unfinished(Tried::Never, 9, START).unwrap();
+        let claimed = stage.store.unfinished(Tried::Never, 9, &no_bound, START).unwrap();
         assert_eq!(claimed.iter().map(|message| message.partial).collect::<Vec<_>>(), [true, false]);
         let detail = stage.detail(id);
         assert_eq!((detail.row.parts, detail.row.partial), (Some(2), true));

@@ -292,6 +292,7 @@ impl Run {
                     store.queue(&NewOutgoing {
                         id,
                         connection: &who,
+                        queue: None,
                         text: "out",
                         in_response_to: None,
                         state,
@@ -310,7 +311,7 @@ impl Run {
                 self.model.messages.push(message);
             }
             Step::Claim { tried, limit } => {
-                let claimed = self.ask(|store| store.unfinished(tried, limit, now));
+                let claimed = self.ask(|store| store.unfinished(tried, limit, &no_bound, now));
                 let mut expected = match tried {
                     Tried::Never => self.model.in_turns(limit),
                     Tried::Before => self.model.claimable(tried),

@@ -72,7 +72,7 @@ fn p13_corruption_a_lost_first_page_costs_nothing() {
         assert_eq!(kept_aside(&folder).len(), 1, "the damaged file is kept");
         assert_eq!(Sqlite::full_check(&file).unwrap(), Vec::<String>::new());
         // Order and claims are as they were: the first of each lane.
-        let claimed = store.unfinished(Tried::Never, 1_000, at(101)).unwrap();
+        let claimed = store.unfinished(Tried::Never, 1_000, &no_bound, at(101)).unwrap();
         assert_eq!(
             claimed.iter().map(|message| message.id).collect::<Vec<_>>(),
             ids.iter().copied().step_by(2).take(10).collect::<Vec<_>>()
@@ -168,7 +168,7 @@ fn p13_corruption_found_later_stops_acknowledging() {
     assert!(matches!(stage.store.commit(), Err(StoreError::Damaged(_))));
     assert!(matches!(stage.store.trouble(), Some(StoreError::Damaged(_))));
     assert!(!stage.store.cured());
-    assert_eq!(stage.store.unfinished(Tried::Never, 0, START).unwrap(), []);
+    assert_eq!(stage.store.unfinished(Tried::Never, 0, &no_bound, START).unwrap(), []);
     let page = stage.store.reader().unwrap().messages(&Query::default()).unwrap();
     assert_eq!(page.messages.len(), 1, "it can still be read");
 }
@@ -203,7 +203,7 @@ fn a_stop_is_clean_or_not() {
     assert!(!first.unclean && first.notes.is_empty(), "a new store");
     first.store.close().unwrap();
     assert!(first.store.commit().is_ok(), "there is nothing to commit");
-    assert!(first.store.unfinished(Tried::Never, 1, START).is_err(), "closed is closed");
+    assert!(first.store.unfinished(Tried::Never, 1, &no_bound, START).is_err(), "closed is closed");
     drop(first);
     assert!(!beside(&file, "-wal").exists(), "all is in one file after a clean stop");
     let second = Sqlite::open(&file, START).unwrap();

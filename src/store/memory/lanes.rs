@@ -18,10 +18,7 @@ const ACTOR_LIMIT: usize = 1_000;
 impl Memory {
     /// The number of a connection, new on first sight.
     pub(super) fn address(&mut self, connection: &Connection) -> u32 {
-        let backend = match self.backend_numbers.get(&connection.backend) {
-            Some(&backend) => backend,
-            None => self.new_backend(&connection.backend),
-        };
+        let backend = self.backend(&connection.backend);
         if let Some(&address) = self.backends[backend as usize].connections.get(&connection.identity) {
             return address;
         }
@@ -52,12 +49,17 @@ impl Memory {
         self.addresses[address as usize].contact
     }
 
-    pub(super) fn new_backend(&mut self, name: &Name) -> u32 {
+    /// The number of a backend or a queue, new on first sight.
+    pub(super) fn backend(&mut self, name: &str) -> u32 {
+        if let Some(&known) = self.backend_numbers.get(name) {
+            return known;
+        }
+        let name = Name::from(name);
         let number = u32::try_from(self.backends.len()).unwrap_or(u32::MAX);
         self.backend_numbers.insert(name.clone(), number);
         self.backends.push(Line {
-            name: name.clone(),
-            actor: backend_actor(name).into(),
+            actor: backend_actor(&name).into(),
+            name,
             connections: HashMap::new(),
             ready: [Agenda::new(), Agenda::new()],
             due: [Agenda::new(), Agenda::new(), Agenda::new()],
@@ -175,15 +177,20 @@ impl Memory {
         claimed
     }
 
-    /// Claims up to `limit` messages that were tried before, the least tried of all these backends first.
-    pub(super) fn claim_least_tried(&mut self, lines: &[u32], limit: usize) -> Vec<Unfinished> {
+    /// Claims up to `limit` messages that were tried before, the least tried of all these backends first, each within its bound.
+    pub(super) fn claim_least_tried(&mut self, lines: &mut [(u32, usize)], limit: usize) -> Vec<Unfinished> {
         let mut claimed = Vec::new();
         while claimed.len() < limit {
-            let firsts = lines
-                .iter()
-                .filter_map(|&line| self.first_ready(line, Tried::Before).map(|first| (first, line)));
-            let Some(((_, place), line)) = firsts.collect::<Vec<_>>().into_iter().min() else { break };
-            self.backends[line as usize].ready[1].heap.pop();
+            let with_room = (0..).zip(&*lines).filter(|(_, (_, room))| *room > 0);
+            let firsts = with_room.filter_map(|(index, &(line, _))| {
+                self.first_ready(line, Tried::Before).map(|first| (first, index))
+            });
+            let Some(((_, place), index)) = firsts.collect::<Vec<(_, usize)>>().into_iter().min() else {
+                break;
+            };
+            let (line, room) = &mut lines[index];
+            *room -= 1;
+            self.backends[*line as usize].ready[1].heap.pop();
             claimed.extend(self.claim(place, true));
         }
         claimed
@@ -224,7 +231,7 @@ impl Memory {
     pub(super) fn set_due(&mut self, place: Place, due: i64) {
         let count = self.slab.len();
         let Some(message) = self.slab.get_mut(place) else { return };
-        let line = &mut self.backends[self.addresses[message.address as usize].backend as usize];
+        let line = &mut self.backends[message.queue as usize];
         if message.class == INBOUND {
             message.due = READY;
             line.ready[usize::from(message.tried)].push(message.turn(), place, count);

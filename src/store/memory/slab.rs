@@ -49,6 +49,10 @@ pub(super) struct Message {
     pub(super) reason: Option<Arc<str>>,
     pub(super) rare: Option<Box<Rare>>,
     pub(super) address: u32,
+    /// The number of the queue in which it stands: its backend, or one besides.
+    pub(super) queue: u32,
+    /// The backend that took it last; before that its own.
+    pub(super) taken_by: u32,
     pub(super) attempts: u32,
     pub(super) uncertain: u32,
     /// The last transaction in which it was touched.
@@ -88,7 +92,7 @@ pub(super) struct Step {
     pub(super) state: State,
 }
 
-/// A backend.
+/// A backend, or a queue besides its own.
 #[derive(Debug)]
 pub(super) struct Line {
     pub(super) name: Name,
@@ -253,6 +257,8 @@ impl Message {
             reason: None,
             rare: None,
             address: 0,
+            queue: 0,
+            taken_by: 0,
             attempts: 0,
             uncertain: 0,
             touched: 0,
@@ -297,10 +303,11 @@ impl Message {
         }
     }
 
-    pub(super) fn taken(&self, addresses: &[Address]) -> Taken {
+    pub(super) fn taken(&self, addresses: &[Address], backends: &[Line]) -> Taken {
         Taken {
             outgoing: Outgoing {
                 id: self.id(),
+                by: backends[self.taken_by as usize].name.clone(),
                 connection: addresses[self.address as usize].connection.clone(),
                 text: self.text.to_string(),
                 in_response_to: self.about,

@@ -19,7 +19,7 @@ impl Memory {
                 continue;
             }
             if message.class != INBOUND {
-                sending.push(message.taken(&self.addresses));
+                sending.push(message.taken(&self.addresses, &self.backends));
                 continue;
             }
             let innocent = u32::from(self.running != Some(message.id()));

@@ -38,6 +38,7 @@ struct Standing {
     due: Option<i64>,
     not_before: Option<i64>,
     named: bool,
+    taken_by: Option<i64>,
 }
 
 impl Changes<'_> {
@@ -84,6 +85,10 @@ impl Changes<'_> {
         let open = new.state.is_open();
         let lane = (open && new.not_before.is_none()).then_some(connection * 4 + class);
         let due = open.then(|| new.not_before.unwrap_or(new.at).0.min(LATEST));
+        let queue = match new.queue {
+            Some(queue) => self.names.entered_backend(self.connection, queue)?,
+            None => backend,
+        };
         let mut statement = self.connection.prepare_cached(
             "INSERT INTO messages (key, tail, connection, backend, class, status, origin, created_at, updated_at, attempts,
                  uncertain, redelivered, entries, lane, turn, due, not_before, expires_at, open_until, about_key, about_tail,
@@ -102,7 +107,7 @@ impl Changes<'_> {
             origin_number(new.origin),
             new.at.0,
             lane,
-            backend * TURNS + class,
+            queue * TURNS + class,
             due,
             new.not_before.map(|at| at.0),
             new.expires_at.0,
@@ -164,20 +169,26 @@ impl Changes<'_> {
         statement.execute((id.key(), id.tail(), TURNS, BEFORE)).map(drop)
     }
 
-    /// Makes the messages of `backend` that were found by [`due`](super::queries::due) `sending`.
-    pub(super) fn take(&mut self, backend: i64, found: &[Due], actor: &str, now: Timestamp) -> Result<()> {
+    /// Makes the messages that were found by [`due`](super::queries::due) `sending`, by a backend.
+    pub(super) fn take(&mut self, by: &str, found: &[Due], now: Timestamp) -> Result<()> {
         let sending = status_of(Direction::Out, State::Sending);
+        let (taken_by, actor) = (self.names.entered_backend(self.connection, by)?, backend_actor(by));
         let mut statement = self.connection.prepare_cached(
             "UPDATE messages SET status = 12, reason = NULL, updated_at = ?2, entries = entries + 1, attempts = ?3, \
-                 due = 9223372036854775807 \
+                 due = 9223372036854775807, taken_by = ?4 \
              WHERE key = ?1",
         )?;
-        for Due { taken, status, entries } in found {
+        for Due { taken, status, entries, backend } in found {
             let key = taken.outgoing.id.key();
-            statement.execute((key, now.0, taken.outgoing.attempt))?;
-            self.ledger.count(backend, *status, -1);
-            self.ledger.count(backend, sending, 1);
-            self.enter(key, *entries, now, sending, i64::from(taken.outgoing.attempt), actor, None)?;
+            statement.execute((
+                key,
+                now.0,
+                taken.outgoing.attempt,
+                (taken_by != *backend).then_some(taken_by),
+            ))?;
+            self.ledger.count(*backend, *status, -1);
+            self.ledger.count(*backend, sending, 1);
+            self.enter(key, *entries, now, sending, i64::from(taken.outgoing.attempt), &actor, None)?;
         }
         Ok(())
     }
@@ -241,7 +252,8 @@ impl Changes<'_> {
             self.forget_names(key)?;
         }
         if remote_id.is_some() && !is_final(to) {
-            self.give_names(key, standing.backend, &settlement.remote_ids, now)?;
+            let backend = standing.taken_by.unwrap_or(standing.backend);
+            self.give_names(key, backend, &settlement.remote_ids, now)?;
         }
         self.ledger.count(standing.backend, standing.status, -1);
         self.ledger.count(standing.backend, status, 1);
@@ -283,7 +295,7 @@ impl Changes<'_> {
         since: Timestamp,
         parts: u32,
     ) -> Result<()> {
-        // A backend that sent something is known.
+        // A backend that took something is known.
         let Some(backend) = self.names.backend(self.connection, backend)? else { return Ok(()) };
         let mut statement = self.connection.prepare_cached(
             "INSERT INTO spent (backend, period, since, count) VALUES (?1, ?2, ?3, ?4) \
@@ -406,7 +418,7 @@ impl Changes<'_> {
     fn standing(&self, id: MessageId) -> Result<Option<Standing>> {
         let mut statement = self.connection.prepare_cached(
             "SELECT class, status, connection, backend, entries, attempts, lane, turn, due, not_before, \
-                 remote_id IS NOT NULL \
+                 remote_id IS NOT NULL, taken_by \
              FROM messages WHERE key = ?1 AND tail = ?2",
         )?;
         let standing = |row: &Row<'_>| {
@@ -422,6 +434,7 @@ impl Changes<'_> {
                 due: row.get(8)?,
                 not_before: row.get(9)?,
                 named: row.get(10)?,
+                taken_by: row.get(11)?,
             })
         };
         statement.query_row((id.key(), id.tail()), standing).optional()

@@ -47,20 +47,22 @@ impl Names {
         Ok(name)
     }
 
+    /// The number of a backend or a queue, entered on first sight.
+    pub(super) fn entered_backend(&mut self, connection: &Connection, name: &str) -> Result<i64> {
+        if let Some(known) = self.backend(connection, name)? {
+            return Ok(known);
+        }
+        let id = connection.prepare_cached("INSERT INTO backends (name) VALUES (?1)")?.insert([name])?;
+        self.know_backend(id, name.into());
+        Ok(id)
+    }
+
     /// The numbers of a connection and its backend, both entered on first sight.
     pub(super) fn entered(&mut self, connection: &Connection, address: &Address) -> Result<(i64, i64)> {
         if let Some(known) = self.known(connection, address)? {
             return Ok(known);
         }
-        let backend = match self.backend(connection, &address.backend)? {
-            Some(backend) => backend,
-            None => {
-                let mut statement = connection.prepare_cached("INSERT INTO backends (name) VALUES (?1)")?;
-                let id = statement.insert([&*address.backend])?;
-                self.know_backend(id, address.backend.clone());
-                id
-            }
-        };
+        let backend = self.entered_backend(connection, &address.backend)?;
         let mut statement =
             connection.prepare_cached("INSERT INTO connections (backend, identity) VALUES (?1, ?2)")?;
         let id = statement.insert((backend, &*address.identity))?;

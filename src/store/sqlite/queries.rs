@@ -4,7 +4,7 @@
 use super::changes::LATEST;
 use super::names::Names;
 use super::schema::{BEFORE, NEVER, PARTIAL, TURNS, period_number, wishes_of};
-use crate::message::{Contact, MessageId, Origin, Outgoing};
+use crate::message::{Contact, MessageId, Name, Origin, Outgoing};
 use crate::store::turns::in_turns;
 use crate::store::{Period, Taken, Tried, Unfinished};
 use crate::time::Timestamp;
@@ -16,6 +16,7 @@ pub(super) struct Due {
     pub(super) taken: Taken,
     pub(super) status: i64,
     pub(super) entries: i64,
+    pub(super) backend: i64,
 }
 
 /// Received messages of one backend that may be claimed, as they will be when they are; of those that were never tried only what is newer than `after`.
@@ -60,11 +61,21 @@ pub(super) fn claimable(
     Ok(found)
 }
 
-/// The same shared among backends, all that have received messages; and the backend at which it began.
-pub(super) fn claimable_in_turns(
+/// These backends, each with its bound.
+pub(super) fn with_room(
     connection: &Connection,
     names: &mut Names,
     backends: &[i64],
+    room: &dyn Fn(&str) -> usize,
+) -> Result<Vec<(i64, usize)>> {
+    backends.iter().map(|&backend| Ok((backend, room(&names.backend_name(connection, backend)?)))).collect()
+}
+
+/// The same shared among backends, all that have received messages, each with its bound; and the backend at which it began.
+pub(super) fn claimable_in_turns(
+    connection: &Connection,
+    names: &mut Names,
+    backends: &[(i64, usize)],
     last: Option<i64>,
     limit: usize,
 ) -> Result<(Vec<Unfinished>, Option<i64>)> {
@@ -83,12 +94,12 @@ pub(super) fn claimable_in_turns(
 pub(super) fn claimable_again(
     connection: &Connection,
     names: &mut Names,
-    backends: &[i64],
+    backends: &[(i64, usize)],
     limit: usize,
 ) -> Result<Vec<Unfinished>> {
     let mut found = Vec::new();
-    for &backend in backends {
-        found.extend(claimable(connection, names, (Tried::Before, backend), i64::MIN, limit)?);
+    for &(backend, room) in backends.iter().filter(|(_, room)| *room > 0) {
+        found.extend(claimable(connection, names, (Tried::Before, backend), i64::MIN, limit.min(room))?);
     }
     found.sort_unstable_by_key(|message| (message.attempt, message.id));
     found.truncate(limit);
@@ -96,27 +107,29 @@ pub(super) fn claimable_again(
 }
 
 /// The columns that [`taken`] reads.
-const TAKEN: &str = "key, tail, connection, text, about_key, about_tail, attempts, expires_at, origin, uncertain, status, entries, flags";
+const TAKEN: &str = "key, tail, connection, text, about_key, about_tail, attempts, expires_at, origin, uncertain, status, entries, flags, backend, taken_by";
 
-/// Messages of a backend that are due.
+/// Messages of a queue that are due; without those that `not_by` took last.
 pub(super) fn due(
     connection: &Connection,
     names: &mut Names,
-    backend: i64,
+    queue: i64,
+    not_by: Option<i64>,
     limit: usize,
     now: Timestamp,
 ) -> Result<Vec<Due>> {
     let mut statement = connection.prepare_cached(&format!(
-        "SELECT {TAKEN} FROM messages INDEXED BY messages_by_due WHERE turn = ?1 AND due <= ?2 ORDER BY due, key LIMIT ?3"
+        "SELECT {TAKEN} FROM messages INDEXED BY messages_by_due \
+         WHERE turn = ?1 AND due <= ?2 AND (?4 IS NULL OR taken_by IS NOT ?4) ORDER BY due, key LIMIT ?3"
     ))?;
     let mut found = Vec::new();
     for class in 1..=3 {
-        let mut rows =
-            statement.query((backend * TURNS + class, now.0.min(LATEST), rows_of(limit - found.len())))?;
+        let room = rows_of(limit - found.len());
+        let mut rows = statement.query((queue * TURNS + class, now.0.min(LATEST), room, not_by))?;
         while let Some(row) = rows.next()? {
             let mut taken = taken(connection, names, row)?;
             taken.outgoing.attempt = taken.outgoing.attempt.saturating_add(1);
-            found.push(Due { taken, status: row.get(10)?, entries: row.get(11)? });
+            found.push(Due { taken, status: row.get(10)?, entries: row.get(11)?, backend: row.get(13)? });
         }
         if found.len() >= limit {
             break;
@@ -156,14 +169,14 @@ pub(super) fn claimed(connection: &Connection, backends: &[i64]) -> Result<Vec<M
     Ok(found)
 }
 
-/// When the next message of a backend falls due.
-pub(super) fn next_due(connection: &Connection, backend: i64) -> Result<Option<Timestamp>> {
+/// When the next message of a queue falls due.
+pub(super) fn next_due(connection: &Connection, queue: i64) -> Result<Option<Timestamp>> {
     let mut statement = connection.prepare_cached(
         "SELECT min(due) FROM messages INDEXED BY messages_by_due WHERE turn = ?1 AND due < 9223372036854775807",
     )?;
     let mut next: Option<i64> = None;
     for class in 1..=3 {
-        let due: Option<i64> = statement.query_row([backend * TURNS + class], |row| row.get(0))?;
+        let due: Option<i64> = statement.query_row([queue * TURNS + class], |row| row.get(0))?;
         next = next.into_iter().chain(due).min();
     }
     Ok(next.map(Timestamp))
@@ -199,7 +212,18 @@ pub(super) fn purgeable(connection: &Connection, before: Timestamp, limit: usize
     rows.collect()
 }
 
-/// The numbers of all backends.
+/// The queues whose names begin with a backend's and a slash.
+pub(super) fn queues(connection: &Connection, backend: &str) -> Result<Vec<Name>> {
+    // The digit 0 follows the slash.
+    let mut statement =
+        connection.prepare_cached("SELECT name FROM backends WHERE name > ?1 AND name < ?2 ORDER BY name")?;
+    let rows = statement.query_map((format!("{backend}/"), format!("{backend}0")), |row| {
+        row.get::<_, String>(0).map(Name::from)
+    })?;
+    rows.collect()
+}
+
+/// The numbers of all backends and queues.
 pub(super) fn backends(connection: &Connection) -> Result<Vec<i64>> {
     let mut statement = connection.prepare_cached("SELECT id FROM backends ORDER BY id")?;
     let rows = statement.query_map([], |row| row.get(0))?;
@@ -207,9 +231,14 @@ pub(super) fn backends(connection: &Connection) -> Result<Vec<i64>> {
 }
 
 fn taken(connection: &Connection, names: &mut Names, row: &Row<'_>) -> Result<Taken> {
+    let address = names.address(connection, row.get(2)?)?;
     let outgoing = Outgoing {
         id: MessageId::from_parts(row.get(0)?, row.get(1)?),
-        connection: names.address(connection, row.get(2)?)?,
+        by: match row.get(14)? {
+            Some(by) => names.backend_name(connection, by)?,
+            None => address.backend.clone(),
+        },
+        connection: address,
         text: row.get(3)?,
         in_response_to: about(row.get(4)?, row.get(5)?),
         attempt: row.get(6)?,

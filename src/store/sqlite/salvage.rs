@@ -384,6 +384,7 @@ UPDATE messages SET
     turn = backend * 8 + CASE class WHEN 0 THEN 4 * (turn & 7 > 0 OR attempts > 0) ELSE class END,
     open_until = CASE WHEN status IN (11, 12, 18, 19) THEN coalesce(expires_at, updated_at) END,
     expires_at = CASE WHEN class > 0 THEN coalesce(expires_at, updated_at) END,
+    taken_by = CASE WHEN taken_by IN (SELECT id FROM backends) THEN taken_by END,
     entries = (SELECT coalesce(max(n) + 1, 0) FROM history WHERE message = key),
     due = CASE WHEN status = 12 THEN 9223372036854775807
                WHEN status IN (11, 18) AND not_before IS NOT NULL THEN max(not_before, coalesce(retry_at, 0)) END;

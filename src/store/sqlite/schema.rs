@@ -12,12 +12,12 @@ use std::path::{Path, PathBuf};
 pub(super) const APPLICATION_ID: i32 = 0x5253_4d53;
 
 /// Step `n` makes version `n + 1` of version `n`; version 0 is an empty file. A step that was released is never changed.
-pub(super) const STEPS: &[&str] = &[FIRST, SECOND];
+pub(super) const STEPS: &[&str] = &[FIRST, SECOND, THIRD];
 
 /// [`due`](FIRST) of a claimed message. No real time is that late.
 pub(super) const CLAIMED: i64 = i64::MAX;
 
-/// [`turn`](SECOND) of messages: the backend times this, plus one of the numbers below, or the class of an outgoing message.
+/// [`turn`](SECOND) of messages: the backend (or the queue) times this, plus one of the numbers below, or the class of an outgoing message.
 pub(super) const TURNS: i64 = 8;
 /// Received, and no app has seen it.
 pub(super) const NEVER: i64 = 0;
@@ -195,6 +195,12 @@ CREATE TABLE spent (                      -- what backends sent, as far as there
     count   INTEGER NOT NULL,
     PRIMARY KEY (backend, period)
 ) STRICT, WITHOUT ROWID;
+";
+
+/// A backend may stand for several others. What goes to it may stand in queues of its own (`turn` is of a queue then, which has a line and a number among
+/// the backends), and is sent by one of the others.
+const THIRD: &str = "
+ALTER TABLE messages ADD COLUMN taken_by INTEGER; -- outgoing: the backend that took it last, when that is not its own
 ";
 
 /// The flag of a received message of which parts never came.

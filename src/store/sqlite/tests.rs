@@ -31,7 +31,7 @@ fn p12_storage_trouble_a_full_disk_loses_nothing_and_heals() {
     let mut ids = Ids::new(None, 1);
     let kept = accept(&mut store, &mut ids, "kept").unwrap();
     store.commit().unwrap();
-    store.unfinished(Tried::Never, 1, START).unwrap();
+    store.unfinished(Tried::Never, 1, &no_bound, START).unwrap();
     store.commit().unwrap();
     assert!(ballast.exists());
     // SQLite reports a file that may not grow exactly as a full disk.
@@ -73,7 +73,7 @@ fn p12_storage_trouble_a_lost_connection_is_opened_again() {
     assert_eq!(store.recover(&|_| false, START).unwrap(), []);
     assert_eq!((store.newest(), store.waiting(Direction::In)), (Some(kept), 1));
     assert!(store.cured());
-    assert_eq!(store.unfinished(Tried::Never, 9, START).unwrap().len(), 1);
+    assert_eq!(store.unfinished(Tried::Never, 9, &no_bound, START).unwrap().len(), 1);
     store.commit().unwrap();
 }
 
@@ -163,9 +163,9 @@ fn p20_upgrade_a_file_of_version_1_goes_on_where_it_was() {
     old_file(&path);
     let Opened { mut store, notes, .. } = Sqlite::open(&path, START).unwrap();
     assert!(notes.len() == 1 && notes[0].contains("before-v2"), "{notes:?}");
-    let claimed = store.unfinished(Tried::Before, 9, START).unwrap();
+    let claimed = store.unfinished(Tried::Before, 9, &no_bound, START).unwrap();
     assert_eq!(claimed.iter().map(|message| message.id.key()).collect::<Vec<_>>(), [2]);
-    let claimed = store.unfinished(Tried::Never, 4, START).unwrap();
+    let claimed = store.unfinished(Tried::Never, 4, &no_bound, START).unwrap();
     assert_eq!(
         claimed.iter().map(|message| message.id.key()).collect::<Vec<_>>(),
         [1, 3, 4, 6],

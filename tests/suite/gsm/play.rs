@@ -169,6 +169,7 @@ impl Play {
                 let outgoing = Outgoing {
                     id,
                     connection: Connection::new("Zain", to),
+                    by: "Zain".into(),
                     text,
                     in_response_to: None,
                     attempt: 1,

@@ -163,17 +163,21 @@ cases! {
         let (kind, reason) = refusal(stage.hears(&Incoming::new(Connection::new("zain", "+3"), "echo c")));
         assert_eq!((kind, reason.as_str()), (Refusal::Busy, "2 messages of backend zain wait to be handled already; try again later"));
         stage.says("tnm", "+3", "for another line there is room");
-        stage.set_policy(Policy { max_waiting_total: 3, max_queued: 1, ..Policy::default() });
+        stage.set_policy(Policy { max_waiting_total: 3, max_queued: 1, max_queued_total: 2, ..Policy::default() });
         let (kind, reason) = refusal(stage.hears(&Incoming::new(Connection::new("tnm", "+4"), "echo c")));
         assert_eq!((kind, reason.as_str()), (Refusal::Busy, "3 messages wait to be handled already; try again later"));
         stage.turns();
         let now = stage.now;
-        let bulk = Draft::new(Connection::new("tnm", "+4"), "hello");
-        let (kind, reason) = refusal(stage.submit(bulk, "api", None, now));
-        assert_eq!((kind, reason.as_str()), (Refusal::Busy, "1 messages wait to be sent already; try again later"));
+        let to = |backend: &str| Draft::new(Connection::new(backend, "+4"), "hello");
+        let (kind, reason) = refusal(stage.submit(to("tnm"), "api", None, now));
+        assert_eq!((kind, reason.as_str()), (Refusal::Busy, "2 messages wait to be sent already; try again later"));
+        stage.set_policy(Policy { max_queued: 2, ..Policy::default() });
+        let (kind, reason) = refusal(stage.submit(to("zain"), "api", None, now));
+        assert_eq!((kind, reason.as_str()), (Refusal::Busy, "2 messages of backend zain wait to be sent already; try again later"));
+        stage.submit(to("tnm"), "api", None, now).expect("P7: for another line there is room");
         stage.says("zain", "+3", "echo c");
         stage.turns();
-        assert_eq!(stage.out().len(), 3, "replies are queued always");
+        assert_eq!(stage.out().len(), 4, "replies are queued always");
     }
 
     /// P7: who floods one line waits alone. The next batch that is claimed has everybody else's messages in it.

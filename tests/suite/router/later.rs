@@ -83,6 +83,53 @@ cases! {
         assert_eq!(stage.counters().app_failures, 0);
     }
 
+    /// P7: a flood of messages whose app answers later holds the places of its own backend only, also over a crash.
+    fn p7_isolation_a_flood_of_late_answers_delays_its_own_backend(stage) {
+        stage.policy = Policy { max_pending: 3, batch: 2, ..Policy::default() };
+        let policy = stage.policy.clone();
+        stage.set_policy(policy);
+        let flood: Vec<_> = (0..20).map(|n| stage.says("tnm", &format!("+{n}"), "later")).collect();
+        stage.turns();
+        assert_eq!(stage.pending(), 3);
+        stage.says("zain", "+1", "echo other");
+        assert_eq!(texts(&stage.flows()), ["other"]);
+        stage.crash();
+        stage.turns();
+        stage.says("zain", "+1", "echo again");
+        assert_eq!(texts(&stage.flows()), ["again"]);
+        assert_eq!(stage.pending(), 3);
+        let now = stage.now;
+        assert_eq!(stage.wake_at(now), Some(now + seconds(10)), "full is no reason to spin");
+        // Each that is answered makes room for one more, until all are.
+        let mut left: Vec<MessageId> = flood.clone();
+        while !left.is_empty() {
+            let asked: Vec<MessageId> = stage.journal().seen.iter().map(|seen| seen.id).collect();
+            let next = left.iter().position(|id| asked.contains(id)).expect("somebody was asked");
+            let id = left.remove(next);
+            stage.answers(id, "obedient", "done");
+            stage.turns();
+            assert!(stage.pending() <= 3);
+        }
+        assert!(flood.iter().all(|&id| stage.state(id) == State::Handled));
+        assert_eq!(stage.counters().app_failures, 0);
+    }
+
+    /// There is a bound for all together, too, which one backend cannot reach.
+    fn late_answers_are_bounded_in_all(stage) {
+        stage.set_policy(Policy { max_pending: 2, max_pending_total: 3, ..Policy::default() });
+        for backend in ["tnm", "zain"] {
+            for n in 0..3 {
+                stage.says(backend, &format!("+{n}"), "later");
+            }
+        }
+        stage.turns();
+        assert_eq!(stage.pending(), 3);
+        stage.wait(seconds(10)).turns();
+        assert_eq!(stage.pending(), 3);
+        stage.wait(seconds(10)).turns();
+        assert_eq!(stage.pending(), 0);
+    }
+
     /// What the old apps owe, the new ones are asked; nobody fails for it, and nothing is answered twice.
     fn new_apps_are_asked_what_the_old_ones_owe(stage) {
         let slow = stage.says("zain", "+1", "later");

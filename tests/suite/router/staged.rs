@@ -131,14 +131,15 @@ macro_rules! pass {
 impl Store for Staged {
     pass! {
         fn accept(&mut self, row: &NewIncoming<'_>) -> ();
-        fn unfinished(&mut self, tried: Tried, limit: usize, now: Timestamp) -> Vec<Unfinished>;
+        fn unfinished(&mut self, tried: Tried, limit: usize, room: &dyn Fn(&str) -> usize, now: Timestamp) -> Vec<Unfinished>;
         fn finish(&mut self, id: MessageId, ending: &Ending, now: Timestamp) -> bool;
         fn put_back(&mut self, id: MessageId, now: Timestamp) -> ();
         fn queue(&mut self, row: &NewOutgoing<'_>) -> ();
-        fn take_due(&mut self, backend: &str, limit: usize, now: Timestamp) -> Vec<Taken>;
+        fn take(&mut self, taking: &Taking<'_>, limit: usize, now: Timestamp) -> Vec<Taken>;
+        fn queues(&mut self, backend: &str) -> Vec<Name>;
         fn settle(&mut self, id: MessageId, settlement: &Settlement, now: Timestamp) -> bool;
         fn note(&mut self, id: MessageId, actor: &str, reason: &str, now: Timestamp) -> ();
-        fn next_due(&mut self, backend: &str) -> Option<Timestamp>;
+        fn next_due(&mut self, queue: &str) -> Option<Timestamp>;
         fn overdue(&mut self, now: Timestamp, limit: usize) -> Vec<MessageId>;
         fn named(&mut self, backend: &str, remote_id: &str) -> Option<Named>;
         fn arrived(&mut self, id: MessageId, part: u32) -> u32;
