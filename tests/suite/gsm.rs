@@ -2,6 +2,7 @@
 
 mod live;
 mod play;
+mod strangers;
 
 use play::play_file;
 

@@ -1,6 +1,6 @@
 //! The real program with simulated modems on pseudo-terminals. The simulator's ledger is the judge: it outlives the router.
 
-use crate::daemon::{Daemon, PATIENCE, folder, program};
+use crate::daemon::{Daemon, PATIENCE, folder, program, write};
 use crate::rig::{Audit, effort, under_strace};
 use rapidsms::message::{Direction, State};
 use rapidsms::simulator::personality;
@@ -243,7 +243,6 @@ fn killed_at(call: &str, k: usize) -> bool {
     let handled = audit.rows.iter().filter(|row| row.state == State::Handled).count();
     assert_eq!((sent.len(), handled), (1, 1), "{call} {k}: {:?}", audit.rows);
     assert!((1..=2).contains(&copies), "{call} {k}: {copies} copies\n{}", simulation.ledger());
-    eprintln!("DEATH {call} {k} killed {killed} copies {copies}");
     assert!(
         copies == 1 || sent.iter().all(|row| row.attempts == 2),
         "{call} {k}: a copy that nobody counted: {sent:?}"
@@ -285,5 +284,29 @@ fn what_is_not_there_is_waited_for_and_the_stop_does_not_wait() {
     );
     let daemon = Daemon::start(&text);
     daemon.wait_until("it waits", |daemon| daemon.log().contains("waiting for it").then_some(()));
+    assert_eq!(daemon.stop().code, 0);
+}
+
+#[test]
+fn a_wrong_pin_is_given_once_over_restarts_and_another_one_again() {
+    let simulation = Simulation::start(&[("zain", "generic")], &["--pin", "1234"]);
+    let with = |pin: &str| settings(&simulation, &["zain"], &format!("pin = \"{pin}\""));
+    let mut home = folder(&with("9999"));
+    for _ in 0..3 {
+        let daemon = Daemon::start_in(home);
+        let parked = |daemon: &Daemon| daemon.log().contains("is parked: PIN").then_some(());
+        daemon.wait_until("it is parked", parked);
+        home = daemon.stop().folder;
+        assert_eq!(simulation.events("zain", "pin").len(), 1, "{}", simulation.ledger());
+    }
+    write(home.path(), "settings.toml", &with("1234"));
+    let daemon = Daemon::start_in(home);
+    daemon.wait_until("it is up", |daemon| daemon.log().contains("zain is up").then_some(()));
+    let tries = simulation.events("zain", "pin");
+    assert_eq!((tries.len(), tries[1]["right"].as_bool()), (2, Some(true)), "{tries:?}");
+    assert!(
+        !daemon.folder().join(".pin-given-zain").exists(),
+        "a PIN that worked is not held against anybody"
+    );
     assert_eq!(daemon.stop().code, 0);
 }

@@ -6,9 +6,7 @@
 
 use crate::message::{About, Connection, Incoming, Name, Part, Report, Verdict};
 use crate::pdu::address::Value;
-use crate::pdu::{
-    self, Address, Alphabet, Decoded, Deliver, Payload, Pdu, Prefix, Side, StatusClass, StatusReport,
-};
+use crate::pdu::{self, Address, Decoded, Deliver, Payload, Pdu, Prefix, Side, StatusClass, StatusReport};
 use sha2::{Digest as _, Sha256};
 
 /// What came.
@@ -97,9 +95,10 @@ fn message(backend: &Name, imsi: Option<&str>, deliver: &Deliver) -> Incoming {
     incoming.source_time = deliver.service_center_time.timestamp();
     let concat = deliver.user_data.header.as_ref().and_then(pdu::Header::concat);
     let text = deliver.user_data.text();
-    if let Some(reason) = set_aside(deliver) {
+    let purpose = deliver.purpose();
+    if !purpose.is_for_people() {
         incoming.text = text.unwrap_or_default();
-        incoming.undecodable = Some(reason);
+        incoming.undecodable = Some(purpose.sentence().to_string());
         return incoming;
     }
     match concat.filter(|concat| concat.total > 1 && (1..=concat.total).contains(&concat.sequence)) {
@@ -127,34 +126,6 @@ fn units(deliver: &Deliver) -> Vec<u16> {
         }
         _ => deliver.user_data.text().unwrap_or_default().encode_utf16().collect(),
     }
-}
-
-/// Why it is no text from a person to whom something could be answered.
-fn set_aside(deliver: &Deliver) -> Option<String> {
-    let ports = deliver.user_data.header.as_ref().and_then(pdu::Header::ports);
-    if deliver.is_silent() {
-        return Some("a silent message (type 0): nobody should see it".into());
-    }
-    if matches!(deliver.protocol, 0x7C..=0x7F) {
-        return Some("data for the SIM or the modem, not for a person".into());
-    }
-    if let Some(ports) = ports {
-        return Some(format!("data for a program on a phone: port {}", ports.destination));
-    }
-    if let Some(waiting) = deliver.data_coding.indication() {
-        let sign = if waiting.active { "on" } else { "off" };
-        return Some(format!(
-            "the network switches the sign for waiting messages {sign}: {:?}",
-            waiting.kind
-        ));
-    }
-    if deliver.data_coding.alphabet() == Alphabet::Data8 || deliver.data_coding.is_compressed() {
-        return Some("octets that are no text".into());
-    }
-    if deliver.data_coding.class() == Some(2) {
-        return Some("a message for the SIM (class 2)".into());
-    }
-    None
 }
 
 /// The message without its service center, which may be another one at the second delivery of the same message.

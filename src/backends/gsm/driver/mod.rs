@@ -3,7 +3,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `ladder` | the initialisation, step by step, as data |
+//! | `ladder`, `sim` | the initialisation, step by step, as data |
 //! | `facts` | what was found out about modem and SIM |
 //! | `incoming` | octets to what the router takes |
 //! | `receiving` | announcements, storages, receipts, deletions |
@@ -22,6 +22,7 @@ mod ladder;
 mod receiving;
 mod recovery;
 mod sending;
+mod sim;
 pub mod ussd;
 mod watching;
 
@@ -364,10 +365,10 @@ impl Driver {
         if self.waits_for_router() {
             return None;
         }
-        if !self.up {
-            if let Some(look) = self.next_look_at_network() {
-                return Some(look);
-            }
+        if !self.up
+            && let Some(look) = self.next_look_at_network()
+        {
+            return Some(look);
         }
         let asked = self.hang_up().or_else(|| self.next_ussd());
         let asked = asked.or_else(|| self.next_list(self.now));
