@@ -497,6 +497,9 @@ pub(super) struct SimulateModem {
     /// Append all that happens to this file, one JSON object on each line
     #[arg(long, value_name = "FILE")]
     pub ledger: Option<PathBuf>,
+    /// Each command line that a modem gets goes to the ledger, too
+    #[arg(long, requires = "ledger")]
+    pub commands: bool,
     /// Do the orders in this file
     #[arg(long, value_name = "FILE")]
     pub script: Option<PathBuf>,

@@ -3,7 +3,8 @@
 use crate::backends::BackendError;
 use crate::devices::Identity;
 use crate::message::Name;
-use crate::pdu::{Address, Splitting};
+use crate::pdu::transliterate::Scope;
+use crate::pdu::{Address, Language, Splitting};
 use crate::settings::{BackendSettings, Key, Kind, Secret};
 use regex::Regex;
 use std::path::PathBuf;
@@ -15,6 +16,19 @@ const TIMEOUT: Kind = Kind::Duration { min: Duration::from_millis(100), max: HOU
 
 /// The keys of `ENGINE = "gsm"`, those of the older systems first.
 pub const KEYS: &[Key] = &[
+    Key::new(
+        "transliterate",
+        Kind::OneOf(&["no", "latin", "all"]),
+        "write letters that SMS lacks as others, where that saves parts",
+    )
+    .or("no"),
+    Key::new(
+        "national_languages",
+        Kind::TextList,
+        "languages whose tables may be used where they save parts; phones must know them",
+    )
+    .such_as("turkish"),
+    Key::new("wide_reference", Kind::Boolean, "references of 16 bits for messages in parts").or("false"),
     Key::new("PORT", Kind::Text, "the modem's serial port")
         .required()
         .unless(&["usb", "usb_serial", "imei", "imsi", "iccid"])
@@ -128,6 +142,8 @@ pub struct Rules {
     pub flash: bool,
     /// How texts are cut into parts.
     pub splitting: Splitting,
+    /// Which letters may be written as others, where that saves parts.
+    pub transliterate: Option<Scope>,
     /// Whether calls are hung up.
     pub hang_up: bool,
     /// The text of the message that a call becomes.
@@ -187,6 +203,7 @@ impl Rules {
             report: false,
             flash: false,
             splitting: Splitting { most_parts: 10, ..Splitting::default() },
+            transliterate: None,
             hang_up: false,
             call_text: None,
             balance: None,
@@ -222,7 +239,14 @@ impl Rules {
             flash: options.boolean("flash").unwrap_or(usual.flash),
             splitting: Splitting {
                 most_parts: most_parts.unwrap_or(usual.splitting.most_parts),
+                wide_reference: options.boolean("wide_reference").unwrap_or(false),
+                languages: languages(settings)?,
                 ..usual.splitting
+            },
+            transliterate: match options.text("transliterate") {
+                Some("latin") => Some(Scope::Latin),
+                Some("all") => Some(Scope::All),
+                _ => None,
             },
             hang_up: options.boolean("hang_up").unwrap_or(usual.hang_up),
             call_text: text("call_text"),
@@ -287,6 +311,20 @@ fn pin(settings: &BackendSettings) -> Result<Option<Secret>, BackendError> {
         return Err(BackendError::Refused("pin in the settings is no PIN: a PIN has 4 to 8 digits".into()));
     }
     Ok(Some(Secret::new(digits)))
+}
+
+fn languages(settings: &BackendSettings) -> Result<Vec<Language>, BackendError> {
+    let named = |name: &String| {
+        let wanted = name.trim().to_ascii_lowercase();
+        Language::ALL.into_iter().find(|language| language.as_str() == wanted).ok_or_else(|| {
+            let all: Vec<&str> = Language::ALL.iter().map(|language| language.as_str()).collect();
+            BackendError::Refused(format!(
+                "national_languages in the settings: there are no tables for {name:?}, but for {}",
+                all.join(", ")
+            ))
+        })
+    };
+    settings.options.list("national_languages").unwrap_or_default().iter().map(named).collect()
 }
 
 fn service_center(settings: &BackendSettings) -> Result<Option<String>, BackendError> {

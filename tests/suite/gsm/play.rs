@@ -107,6 +107,7 @@ fn set(rules: &mut Rules, setting: &str) {
         "hang_up" => rules.hang_up = value == "true",
         "call_text" => rules.call_text = Some(value.into()),
         "most_parts" => rules.splitting.most_parts = value.parse().expect("a number"),
+        "transliterate" => rules.transliterate = Some(pdu::transliterate::Scope::Latin),
         "balance" => {
             let (code, pattern) = value.split_once(' ').expect("CODE PATTERN");
             let pattern = Some(regex::Regex::new(pattern).expect("a pattern"));

@@ -375,19 +375,26 @@ fn service_center(_: &Rules, facts: &mut Facts, answer: &Answer, nth: u32) -> He
         return wait;
     }
     facts.service_center = answers::service_center(&answer.lines).filter(|_| answer.is_ok());
-    match facts.service_center {
-        Some(_) => Heard::Done,
+    match &facts.service_center {
+        Some(center) => {
+            facts.known_center = Some(center.clone());
+            Heard::Done
+        }
+        None if facts.known_center.is_some() => Heard::Done,
         None => Heard::Without(format!("the SIM has no service center: {}", said(answer))),
     }
 }
 
 fn set_service_center(rules: &Rules, facts: &Facts, _: u32) -> Ask {
-    match &rules.service_center {
-        Some(wanted) if facts.service_center.as_deref() != Some(wanted.as_str()) => {
-            Ask::Command(center_command(wanted))
-        }
+    match wanted_center(rules, facts) {
+        Some(wanted) if facts.service_center.as_ref() != Some(wanted) => Ask::Command(center_command(wanted)),
         _ => Ask::Skip,
     }
+}
+
+/// The settings' own, else the one that was in the SIM.
+pub fn wanted_center<'a>(rules: &'a Rules, facts: &'a Facts) -> Option<&'a String> {
+    rules.service_center.as_ref().or(facts.known_center.as_ref())
 }
 
 /// `AT+CSCA` with the type of number behind it, which some modems demand.
@@ -398,7 +405,7 @@ pub fn center_command(number: &str) -> Command {
 
 fn service_center_set(rules: &Rules, facts: &mut Facts, answer: &Answer, _: u32) -> Heard {
     if answer.is_ok() {
-        facts.service_center = rules.service_center.clone();
+        facts.service_center = wanted_center(rules, facts).cloned();
         return Heard::Done;
     }
     Heard::Without(said(answer))

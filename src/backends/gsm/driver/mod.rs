@@ -266,7 +266,8 @@ impl Driver {
     fn begin(&mut self) {
         self.phase = Phase::Starting;
         self.climb = Climb::default();
-        self.facts = Facts::default();
+        let known_center = self.facts.known_center.take();
+        self.facts = Facts { known_center, ..Facts::default() };
         self.inbox.forget(self.now);
         self.watch.forget();
         self.note("starting");

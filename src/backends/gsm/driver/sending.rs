@@ -5,10 +5,11 @@
 //! guessed. Reports that come before the message's receipt was told are held back, or left in the modem, until it was.
 
 use super::incoming::report_name;
-use super::ladder::{center_command, needs_ladder};
+use super::ladder::{center_command, needs_ladder, wanted_center};
 use super::{Driver, Effect, Job};
 use crate::message::{About, MessageId, Outgoing, Receipt, Report, SendFailure};
 use crate::modem::{Answer, Class, Command, ModemError, Outcome, answers};
+use crate::pdu::transliterate::shortened;
 use crate::pdu::{self, Address, Submit, Validity};
 use crate::time::Timestamp;
 use std::collections::VecDeque;
@@ -118,7 +119,10 @@ impl Driver {
 
     fn prepare(&mut self, outgoing: &Outgoing, wall: Timestamp) -> Result<Current, String> {
         let number = Address::number(&outgoing.connection.identity).map_err(|error| error.to_string())?;
-        let plan = pdu::plan(&outgoing.text, &self.rules.splitting).map_err(|error| error.to_string())?;
+        let scope = self.rules.transliterate;
+        let plain = scope.and_then(|scope| shortened(&outgoing.text, scope, &self.rules.splitting));
+        let text = plain.as_deref().unwrap_or(&outgoing.text);
+        let plan = pdu::plan(text, &self.rules.splitting).map_err(|error| error.to_string())?;
         // The same at each try, here or in the next life of this process, so that a phone knows parts that come twice.
         let reference = outgoing.id.tail().to_le_bytes();
         let reference = u16::from_le_bytes([reference[0], reference[1]]);
@@ -141,7 +145,7 @@ impl Driver {
 
     /// The next command of the message under way.
     pub(super) fn next_part(&mut self) -> Option<(Command, Job)> {
-        let center = self.rules.service_center.clone().or_else(|| self.facts.service_center.clone());
+        let center = wanted_center(&self.rules, &self.facts).cloned();
         let center = center.filter(|_| self.outbox.center_in_message);
         let current = self.outbox.current.as_mut()?;
         if !std::mem::replace(&mut current.linked, true) {
@@ -216,7 +220,7 @@ impl Driver {
         let Some(current) = &mut self.outbox.current else { return };
         current.mended += 1;
         let first = current.mended == 1;
-        match self.rules.service_center.clone().or_else(|| self.facts.service_center.clone()) {
+        match wanted_center(&self.rules, &self.facts).cloned() {
             Some(center) if first => {
                 log::warn!(
                     "backend {}: the modem has lost its service center: set again",
