@@ -15,6 +15,9 @@ const FILLING: &str = "1234";
 /// Which part of what the network delivered to one modem.
 type Origin = (u64, u64);
 
+/// What the parts of one message say, and how often each left.
+type Parts = BTreeMap<u64, (Vec<u16>, usize)>;
+
 /// What one modem wrote down.
 #[derive(Default)]
 pub struct Account {
@@ -23,8 +26,8 @@ pub struct Account {
     /// Lies in a slot.
     pub lying: BTreeSet<Origin>,
     acknowledged: HashSet<Origin>,
-    /// What left it, by number and by what ties parts together: how often each part.
-    left: HashMap<(String, Option<u64>, u64), BTreeMap<u64, (Vec<u16>, usize)>>,
+    /// What left it, by number and by what ties parts together; references come round, so one after the other.
+    left: HashMap<(String, Option<u64>, u64), Vec<Parts>>,
     singles: HashMap<(String, String), usize>,
     /// How many messages, reports among them, the network let it have.
     pub ledger_lines: usize,
@@ -58,9 +61,7 @@ impl Account {
                     Some(sequence) => {
                         let total = concat["total"].as_u64().unwrap_or_default();
                         let set = (text("to"), concat["reference"].as_u64(), total);
-                        let part = self.left.entry(set).or_default().entry(sequence).or_default();
-                        part.0 = units(&text("pdu"));
-                        part.1 += 1;
+                        count(self.left.entry(set).or_default(), sequence, units(&text("pdu")));
                     }
                     None => *self.singles.entry((text("to"), text("text"))).or_default() += 1,
                 }
@@ -86,7 +87,8 @@ impl Account {
         for (message, count) in &self.singles {
             copies.insert(message.clone(), (*count, *count));
         }
-        for ((to, _, total), parts) in &self.left {
+        let sets = self.left.iter().flat_map(|(set, all)| all.iter().map(move |parts| (set, parts)));
+        for ((to, _, total), parts) in sets {
             let units: Vec<u16> = parts.values().flat_map(|(units, _)| units).copied().collect();
             let text = String::from_utf16_lossy(&units);
             let counts = parts.values().map(|(_, count)| *count);
@@ -95,6 +97,18 @@ impl Account {
         }
         copies
     }
+}
+
+/// A part belongs to the newest message that has it already, else to the newest that lacks it.
+fn count(messages: &mut Vec<Parts>, sequence: u64, units: Vec<u16>) {
+    let has = |parts: &Parts| parts.get(&sequence).is_some_and(|(known, _)| *known == units);
+    let place = messages.iter().rposition(has);
+    let place = place.or_else(|| messages.iter().rposition(|parts| !parts.contains_key(&sequence)));
+    let place = place.unwrap_or_else(|| {
+        messages.push(Parts::new());
+        messages.len() - 1
+    });
+    messages[place].entry(sequence).or_insert((units, 0)).1 += 1;
 }
 
 /// The UTF-16 units of a part: a border may cut a surrogate pair.

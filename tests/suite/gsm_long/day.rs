@@ -148,7 +148,7 @@ impl World {
         self.number += 1;
         let mut text = format!("{}", self.number);
         while text.chars().count() < length {
-            text += filling;
+            text += &format!("{filling} {}", self.number);
         }
         text
     }
