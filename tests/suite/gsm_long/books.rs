@@ -29,8 +29,7 @@ pub struct Account {
     /// What left it, by number and by what ties parts together; references come round, so one after the other.
     left: HashMap<(String, Option<u64>, u64), Vec<Parts>>,
     singles: HashMap<(String, String), usize>,
-    /// How many messages, reports among them, the network let it have.
-    pub ledger_lines: usize,
+    lines: Vec<String>,
     /// How often each event came.
     pub events: BTreeMap<String, usize>,
 }
@@ -38,7 +37,7 @@ pub struct Account {
 impl Account {
     /// Takes one line of the ledger.
     pub fn enter(&mut self, line: &Value) {
-        self.ledger_lines += 1;
+        self.lines.push(line.to_string());
         let event = line["event"].as_str().unwrap_or_default();
         *self.events.entry(event.to_string()).or_default() += 1;
         let text = |name: &str| line[name].as_str().unwrap_or_default().to_string();
@@ -79,6 +78,12 @@ impl Account {
     pub fn undelivered(&self) -> usize {
         let parts = self.injected.iter().flat_map(|(id, (_, _, parts))| (1..=*parts).map(|part| (*id, part)));
         parts.filter(|origin| !self.acknowledged.contains(origin)).count()
+    }
+
+    /// What the ledger says about one message that was sent to the modem.
+    fn about(&self, id: u64) -> String {
+        let id = format!("\"id\":{id},");
+        self.lines.iter().filter(|line| line.contains(&id)).map(|line| format!("{line}\n")).collect()
     }
 
     /// How often each whole message left, and how often its most frequent part.
@@ -199,9 +204,19 @@ impl Store {
                 }
             }
         }
-        for (from, text, _) in account.injected.values() {
+        for (id, (from, text, _)) in &account.injected {
             let found = received.remove(&(from.as_str(), text.as_str())).unwrap_or_default();
-            assert_eq!(found.len(), 1, "stored {} times: {from} {text:?}: {found:#?}", found.len());
+            let strange = || -> Vec<_> {
+                self.rows.iter().filter(|row| row.state == State::Quarantined || row.partial).collect()
+            };
+            assert_eq!(
+                found.len(),
+                1,
+                "{from} {text:?} is stored {} times: {found:#?}\nthe ledger:\n{}\nwhat was set aside: {:#?}",
+                found.len(),
+                account.about(*id),
+                strange()
+            );
             assert_eq!((found[0].state, found[0].partial), (State::Handled, false), "{:?}", found[0]);
             let replies = answers.get(&found[0].id).map_or(&[][..], Vec::as_slice);
             let texts: Vec<&str> = replies.iter().map(|reply| reply.text.as_str()).collect();
