@@ -11,6 +11,7 @@ mod door;
 mod faults;
 mod fuzz;
 mod gsm;
+mod gsm_long;
 mod idle;
 mod install;
 mod lives;

@@ -621,6 +621,11 @@ impl Random {
         Random(seed)
     }
 
+    /// The one that this number begins; for a part of a run.
+    pub fn of(seed: u64) -> Random {
+        Random(seed)
+    }
+
     /// A number below `limit`.
     pub fn below(&mut self, limit: usize) -> usize {
         // SplitMix64 (Steele, Lea, Flood 2014).

@@ -6,6 +6,7 @@
 //! | `ladder`, `sim` | the initialisation, step by step, as data |
 //! | `facts` | what was found out about modem and SIM |
 //! | `incoming` | octets to what the router takes |
+//! | `doubt` | a modem whose answers may be late |
 //! | `receiving` | announcements, storages, receipts, deletions |
 //! | `sending` | parts, refusals, references, reports |
 //! | `watching` | network, signal, settings that get lost |
@@ -16,6 +17,7 @@
 //! (acknowledgements, deletions), then by turns what arrived and what is to be sent, then looks at storages and network.
 
 mod calls;
+mod doubt;
 mod facts;
 mod incoming;
 mod ladder;
@@ -34,6 +36,7 @@ use super::rules::Rules;
 use crate::backends::BackendError;
 use crate::message::{Incoming, MessageId, Receipt, Report, SendFailure};
 use crate::modem::{Answer, Command, Dialogue, Happening, Urc};
+use doubt::Before;
 use ladder::{Ask, Heard, LADDER};
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -83,6 +86,7 @@ pub struct Driver {
     calls: calls::Calls,
     ussd: ussd::Session,
     trials: recovery::Trials,
+    doubt: doubt::Doubt,
     /// How many arrivals in a row were handled while a message waited to be sent.
     arrivals_in_a_row: u32,
     up: bool,
@@ -127,6 +131,8 @@ enum Job {
     HangUp,
     Ussd,
     Restart,
+    /// Its answer is only waited for.
+    Doubt,
 }
 
 /// Arrivals have their turn, and so has what is to be sent.
@@ -152,6 +158,7 @@ impl Driver {
             calls: calls::Calls::default(),
             ussd: ussd::Session::default(),
             trials: recovery::Trials::default(),
+            doubt: doubt::Doubt::default(),
             arrivals_in_a_row: 0,
             up: false,
             stopping: false,
@@ -195,6 +202,8 @@ impl Driver {
         let free = self.dialogue.is_ready() && self.job.is_none();
         let timers = match self.phase {
             Phase::Starting if free => vec![self.climb.wait_until],
+            // Nothing else is done until then.
+            Phase::Working if free && self.doubt.quiet_until().is_some() => vec![self.doubt.quiet_until()],
             Phase::Working if free => {
                 vec![
                     self.inbox.next_look(),
@@ -247,6 +256,7 @@ impl Driver {
 
     fn hear(&mut self, happened: Vec<Happening>) {
         for happening in happened {
+            self.disturbed(&happening);
             match happening {
                 Happening::Write(octets) => self.effects.push_back(Effect::Write(octets)),
                 Happening::Ready if self.phase == Phase::Opening => self.begin(),
@@ -273,6 +283,7 @@ impl Driver {
         self.facts = Facts { known_center, ..Facts::default() };
         self.inbox.forget(self.now);
         self.watch.forget();
+        self.doubt = doubt::Doubt::default();
         self.note("starting");
     }
 
@@ -289,7 +300,7 @@ impl Driver {
             Job::Center => self.center_set(answer),
             Job::KeepLink => self.link_kept(answer),
             Job::Look(look) => self.looked(look, answer),
-            Job::HangUp => {}
+            Job::HangUp | Job::Doubt => {}
             Job::Ussd => self.ussd_answered(answer),
             Job::Restart => self.restarted(),
         }
@@ -336,6 +347,15 @@ impl Driver {
     fn pick(&mut self) -> Option<(Command, Job)> {
         if let Some(urgent) = self.urgent.take() {
             return Some(urgent);
+        }
+        if !self.stopping && self.concerns_slots() {
+            match self.before_slots() {
+                Before::Nothing => {}
+                Before::Ask(command, job) => return Some((command, job)),
+                Before::Wait => return None,
+            }
+        } else {
+            self.doubt = doubt::Doubt::default();
         }
         if let Some(owed) = self.owed() {
             return Some(owed);

@@ -127,13 +127,20 @@ impl Driver {
         self.inbox.next_look = Some(next);
     }
 
+    /// Whether a slot is to be read or deleted now.
+    pub(super) fn concerns_slots(&self) -> bool {
+        let looks = self.inbox.next_look.is_some_and(|next| next <= self.now);
+        looks || self.inbox.has_arrivals() || !self.inbox.unlisted.is_empty() || !self.inbox.deletable.is_empty()
+    }
+
     /// What has to be said to the modem first: acknowledgements, deletions.
     pub(super) fn owed(&mut self) -> Option<(Command, Job)> {
         if self.inbox.acknowledgements > 0 {
             self.inbox.acknowledgements -= 1;
             return Some((Command::new("AT+CNMA"), Job::Acknowledge));
         }
-        while let Some(slot) = self.inbox.deletable.front().cloned() {
+        // At the stop no proof is asked for any more: what is on disk is deleted by the next life.
+        while let Some(slot) = self.inbox.deletable.front().cloned().filter(|_| self.dialogue.is_sure()) {
             if let Some(switch) = self.switch_to(&slot.storage) {
                 return Some(switch);
             }
