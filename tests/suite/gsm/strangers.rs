@@ -177,6 +177,7 @@ proptest! {
                     let outgoing = Outgoing {
                         id: stage.ids.next(Timestamp::default()),
                         connection: Connection::new("Zain", "+15550100001"),
+                        by: "Zain".into(),
                         text: "long ".repeat(stage.taken % 80),
                         in_response_to: None,
                         attempt: 1,
