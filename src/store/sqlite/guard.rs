@@ -196,6 +196,13 @@ impl Guard {
     }
 }
 
+impl Drop for Guard {
+    /// Closing the file is not enough while another thread starts a process: until that has become its own program it holds the file too.
+    fn drop(&mut self) {
+        let _ = self.lock.unlock();
+    }
+}
+
 /// `path` with something appended to its last part.
 pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path.as_os_str());
