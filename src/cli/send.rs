@@ -88,12 +88,10 @@ fn refused(status: u16, sentence: String, settings: &crate::settings::Settings) 
     match status {
         // The router's store cannot take it now; later it may.
         503 => Failure { exit: Exit::Store, ..failure },
-        404 => {
-            match names(settings).as_slice() {
-                [] => failure.hint("the settings configure no backend"),
-                names => failure.hint(format!("configured: {}", names.join(", "))),
-            }
-        }
+        404 => match names(settings).as_slice() {
+            [] => failure.hint("the settings configure no backend"),
+            names => failure.hint(format!("configured: {}", names.join(", "))),
+        },
         _ => failure,
     }
 }

@@ -181,7 +181,8 @@ impl Notices {
             match notice.state {
                 BackendState::Up => {
                     let capped = notice.capped.iter();
-                    reasons.extend(capped.map(|why| format!("Backend {} sends nothing: {why}.", notice.name)));
+                    reasons
+                        .extend(capped.map(|why| format!("Backend {} sends nothing: {why}.", notice.name)));
                 }
                 BackendState::Starting => {}
                 BackendState::Down => {

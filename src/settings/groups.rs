@@ -58,7 +58,8 @@ pub(super) fn groups(reader: &mut Reader<'_>, root: &Table) -> Vec<GroupSettings
         let Some(group) = group(reader, entry, &backends) else { continue };
         let takes = |one: &&GroupSettings| one.replies && group.replies;
         let mut shared = groups.iter().filter(takes).flat_map(|one| {
-            let both = |member: &&MemberSettings| group.members.iter().any(|own| own.backend == member.backend);
+            let both =
+                |member: &&MemberSettings| group.members.iter().any(|own| own.backend == member.backend);
             one.members.iter().find(both).map(|member| (one.name.clone(), member.backend.clone()))
         });
         if let Some((other, member)) = shared.next() {
@@ -113,7 +114,13 @@ fn members(reader: &mut Reader<'_>, title: &str, table: &Table, backends: &[&str
     for (name, node) in named.into_iter().take(MOST) {
         let place = reader.place(node);
         let Some(backend) = same(backends, name) else {
-            unknown(reader, &place, &format!("no backend named {} is configured", quote(name)), name, backends);
+            unknown(
+                reader,
+                &place,
+                &format!("no backend named {} is configured", quote(name)),
+                name,
+                backends,
+            );
             continue;
         };
         if members.iter().any(|member| member.backend == backend) {
@@ -148,16 +155,22 @@ fn prefixes(reader: &mut Reader<'_>, title: &str, entry: &Entry, members: &mut [
         if texts.is_empty() || texts.len() > MOST {
             let place = reader.place(&entry.node);
             let message = format!("the prefixes of {} in {title} must be 1 to {MOST} texts", quote(&name));
-            let help = format!("for example: {name} = [\"+25677\", \"+25678\"]; a member without any sends to all");
+            let help =
+                format!("for example: {name} = [\"+25677\", \"+25678\"]; a member without any sends to all");
             reader.error(&place, message, help);
         }
         for (prefix, node) in texts.into_iter().take(MOST) {
             let digits = prefix.strip_prefix('+').unwrap_or(prefix);
-            let fits = (1..=MOST_DIGITS).contains(&digits.len()) && digits.bytes().all(|digit| digit.is_ascii_digit());
+            let fits = (1..=MOST_DIGITS).contains(&digits.len())
+                && digits.bytes().all(|digit| digit.is_ascii_digit());
             if !fits {
                 let place = reader.place(node);
                 let message = format!("{} is not the beginning of a number", quote(prefix));
-                reader.error(&place, message, "write digits, as the numbers themselves are written: \"+25677\"");
+                reader.error(
+                    &place,
+                    message,
+                    "write digits, as the numbers themselves are written: \"+25677\"",
+                );
                 continue;
             }
             let member = members.iter_mut().filter(|member| member.backend == name);

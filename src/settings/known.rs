@@ -147,9 +147,17 @@ pub(super) const BACKEND: &[Key] = &[
     Key::new("on_uncertain", ON_UNCERTAIN, "as in [router], for this backend"),
     Key::new("daily_cap", CAP, "messages that may be sent in a day"),
     Key::new("monthly_cap", CAP, "messages that may be sent in a month"),
-    Key::new("caps_reset", Kind::Text, "when a day begins, with the offset from UTC; midnight UTC when not given")
-        .such_as("06:00+02:00"),
-    Key::new("caps_day", Kind::Integer { min: 1, max: 28 }, "the day on which a month begins; 1 when not given"),
+    Key::new(
+        "caps_reset",
+        Kind::Text,
+        "when a day begins, with the offset from UTC; midnight UTC when not given",
+    )
+    .such_as("06:00+02:00"),
+    Key::new(
+        "caps_day",
+        Kind::Integer { min: 1, max: 28 },
+        "the day on which a month begins; 1 when not given",
+    ),
     Key::new("rate", Kind::Integer { min: 1, max: 60_000 }, "messages that may be sent in a minute"),
     Key::new(
         "gap",
@@ -172,8 +180,13 @@ pub(super) const BACKEND: &[Key] = &[
 /// `[GROUPS.name]`.
 pub(super) const GROUP: &[Key] = &[
     Key::new("MEMBERS", Kind::TextList, "the backends").required(),
-    Key::new("PREFIXES", Kind::Any, "which numbers a member sends to, the longest first; others are anybody's"),
-    Key::new("BALANCE", Kind::OneOf(&["in turn", "least busy", "first"]), "who of them is next").or("in turn"),
+    Key::new(
+        "PREFIXES",
+        Kind::Any,
+        "which numbers a member sends to, the longest first; others are anybody's",
+    ),
+    Key::new("BALANCE", Kind::OneOf(&["in turn", "least busy", "first"]), "who of them is next")
+        .or("in turn"),
     Key::new("REPLIES", Kind::Boolean, "may a reply leave by another member than its question came in by?")
         .or("false"),
 ];

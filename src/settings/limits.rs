@@ -36,7 +36,11 @@ pub(super) fn read(reader: &mut Reader<'_>, title: &str, options: &Options) -> L
             reader.warning(options.place(key), message, help);
         }
     };
-    without("caps_reset", ["daily_cap", "monthly_cap"].iter().any(|cap| options.is_given(cap)), "daily_cap or monthly_cap");
+    without(
+        "caps_reset",
+        ["daily_cap", "monthly_cap"].iter().any(|cap| options.is_given(cap)),
+        "daily_cap or monthly_cap",
+    );
     without("caps_day", options.is_given("monthly_cap"), "monthly_cap");
     let (resets_at, utc_offset) = match options.text("caps_reset").map(|text| (text, time_of_day(text))) {
         None => (Duration::ZERO, 0),

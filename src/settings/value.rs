@@ -297,8 +297,11 @@ mod tests {
         use super::super::known::{BACKEND, DATABASE, GROUP, HOSTED_APP, ROUTER, TOP, WEB};
         let own = catalogue.engines.iter().chain(&catalogue.hosts).map(|engine| engine.keys);
         let apps = catalogue.apps.iter().map(|app| app.keys);
-        for key in
-            [TOP, DATABASE, WEB, ROUTER, BACKEND, GROUP, HOSTED_APP].into_iter().chain(own).chain(apps).flatten()
+        for key in [TOP, DATABASE, WEB, ROUTER, BACKEND, GROUP, HOSTED_APP]
+            .into_iter()
+            .chain(own)
+            .chain(apps)
+            .flatten()
         {
             if let Some(default) = key.default {
                 assert_eq!(from_default(&key.kind, default).map(|_| ()), Ok(()), "{}", key.name);

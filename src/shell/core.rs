@@ -10,7 +10,7 @@ use crate::hub::event::{Answered, Event, LineId, LineNews, Mouth};
 use crate::message::{Direction, Name, Outgoing, SendFailure};
 use crate::registry::Registry;
 use crate::router::{
-    Balance, BackendPolicy, Caps, GroupPolicy, Member, Policy, Rate, Refusal, Refused, Router,
+    BackendPolicy, Balance, Caps, GroupPolicy, Member, Policy, Rate, Refusal, Refused, Router,
 };
 use crate::settings::{self, BackendSettings, GroupSettings, MemberSettings, Settings};
 use crate::store::StoreError;
@@ -688,6 +688,5 @@ pub(crate) fn backend_policy(settings: &BackendSettings, window: usize) -> Backe
             utc_offset: limits.utc_offset,
         },
         rate: Rate { per_minute: limits.rate, min_gap: limits.gap },
-        ..BackendPolicy::real()
     }
 }
