@@ -43,6 +43,8 @@ fn sent(daemon: &Daemon, id: &str) -> (Value, Vec<String>) {
 #[test]
 fn a_group_sends_by_whoever_may() {
     let daemon = start_rig(folder(&settings()));
+    let page = daemon.get("/api/v1/messages?backend=airtime");
+    assert_eq!((page.status, page.json()["messages"].as_array().map(Vec::len)), (200, Some(0)));
     let ids: Vec<String> = (1..=4).map(|n| send(&daemon, &format!("number {n}"))).collect();
     wait_until_left(&daemon, (1..=4).map(|n| format!("number {n}")).collect());
     for (place, id) in ids.iter().enumerate() {
@@ -67,6 +69,7 @@ fn a_group_sends_by_whoever_may() {
     assert!(ill["sentence"].as_str().is_some_and(|sentence| sentence.contains(why)), "{ill}");
     assert!(ill["capped"].as_str().is_some_and(|capped| capped.starts_with(why)), "{ill}");
     assert_eq!(ill["waiting_parts"], 0);
+    assert_eq!(backends["groups"], json!([{ "name": "airtime", "members": ["ill", "well"] }]));
 
     let ended = daemon.kill9();
     let command = rig_in(ended.folder.path());
