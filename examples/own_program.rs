@@ -38,6 +38,7 @@ const ENGINE: Engine = Engine {
         about: "a gateway that speaks UDP",
     },
     window: 1,
+    asks: false,
     build,
 };
 const ANSWER_TIME: Kind = Kind::Duration { min: Duration::from_millis(100), max: Duration::from_secs(30) };

@@ -28,6 +28,7 @@ pub const ENGINE: Engine = Engine {
         about: "a Message Tester of its own name",
     },
     window: 256,
+    asks: false,
     build,
 };
 

@@ -19,17 +19,59 @@ pub enum Mail {
     Stop,
 }
 
+/// A person asks the network something through this backend, such as the balance of its SIM; see [`Line::question`].
+/// One that is dropped without an answer tells so.
+pub struct Question {
+    code: String,
+    answer: Option<Box<dyn FnOnce(Result<String, String>) + Send>>,
+}
+
+impl Question {
+    /// A question; `answer` is told what came of it, with a sentence when nothing did.
+    pub fn new(
+        code: impl Into<String>,
+        answer: impl FnOnce(Result<String, String>) + Send + 'static,
+    ) -> Question {
+        Question { code: code.into(), answer: Some(Box::new(answer)) }
+    }
+
+    /// What is asked: `*144#`.
+    pub fn code(&self) -> &str {
+        &self.code
+    }
+
+    /// Tells what came of it.
+    pub fn answer(mut self, answer: Result<String, String>) {
+        if let Some(told) = self.answer.take() {
+            told(answer);
+        }
+    }
+}
+
+impl Drop for Question {
+    fn drop(&mut self) {
+        if let Some(told) = self.answer.take() {
+            told(Err("the backend stopped before there was an answer".into()));
+        }
+    }
+}
+
+/// So many questions wait for one backend at most.
+const QUESTIONS: usize = 4;
+
 /// A backend's side of its connection to the router.
 pub struct Line {
     name: Name,
     exchange: Arc<dyn Exchange>,
     mailbox: Receiver<Outgoing>,
+    questions: Receiver<Question>,
     shared: Arc<Shared>,
 }
 
 /// The router's side of a [`Line`].
 pub struct Post {
     mailbox: Option<Sender<Outgoing>>,
+    questions: Sender<Question>,
     shared: Arc<Shared>,
 }
 
@@ -45,6 +87,7 @@ struct Shared {
 /// A pair of ends. `window` messages fit into the mailbox: as many as may be in the backend's hands at all, so handing over never waits.
 pub fn line(name: Name, window: usize, exchange: Arc<dyn Exchange>) -> (Post, Line) {
     let (sender, mailbox) = crossbeam_channel::bounded(window.max(1));
+    let (asker, questions) = crossbeam_channel::bounded(QUESTIONS);
     let shared = Arc::new(Shared {
         stopping: AtomicBool::new(false),
         made: Instant::now(),
@@ -52,7 +95,8 @@ pub fn line(name: Name, window: usize, exchange: Arc<dyn Exchange>) -> (Post, Li
         in_hand: Mutex::default(),
         waker: Mutex::default(),
     });
-    (Post { mailbox: Some(sender), shared: shared.clone() }, Line { name, exchange, mailbox, shared })
+    let post = Post { mailbox: Some(sender), questions: asker, shared: shared.clone() };
+    (post, Line { name, exchange, mailbox, questions, shared })
 }
 
 impl Line {
@@ -114,7 +158,12 @@ impl Line {
         }
     }
 
-    /// Calls `waker` whenever the mailbox has something new, a stop included. With mio's `Waker` an engine waits for its
+    /// The next question, if there is one now. Only engines that [can be asked](super::Engine::asks) get any.
+    pub fn question(&self) -> Option<Question> {
+        self.questions.try_recv().ok()
+    }
+
+    /// Calls `waker` whenever the mailbox has something new, a question and a stop included. With mio's `Waker` an engine waits for its
     /// device, its mailbox and its timers in one place. Call it before the first `try_next`.
     pub fn on_mail(&self, waker: impl Fn() + Send + 'static) {
         *lock(&self.shared.waker) = Some(Box::new(waker));
@@ -177,6 +226,7 @@ impl Line {
         while let Ok(outgoing) = self.mailbox.try_recv() {
             self.exchange.sent(outgoing.id, Err(SendFailure::Untried(why.to_string())));
         }
+        self.questions.try_iter().for_each(drop);
         *lock(&self.shared.waker) = None;
     }
 
@@ -204,6 +254,13 @@ impl Post {
             Some(mailbox) => mailbox.try_send(outgoing).map_err(|error| error.into_inner())?,
             None => return Err(outgoing),
         }
+        self.shared.wake();
+        Ok(())
+    }
+
+    /// Asks the backend something. `Err` gives the question back: too many wait already, or the backend is gone.
+    pub fn ask(&self, question: Question) -> Result<(), Question> {
+        self.questions.try_send(question).map_err(|error| error.into_inner())?;
         self.shared.wake();
         Ok(())
     }

@@ -10,7 +10,7 @@ pub mod bucket;
 pub mod gsm;
 pub mod httptester;
 
-pub use line::{Line, Mail, Post, line};
+pub use line::{Line, Mail, Post, Question, line};
 
 use crate::message::{Incoming, MessageId, Outgoing, Receipt, Report, SendFailure};
 use crate::router::Refused;
@@ -80,6 +80,8 @@ pub struct Engine {
     pub spec: EngineSpec,
     /// How many messages it may have in hand at once, when the settings do not say.
     pub window: usize,
+    /// Whether it takes a [`Question`] to the network ([`Line::question`]).
+    pub asks: bool,
     /// Makes a backend of its settings. Called before each start; it opens nothing yet.
     pub build: fn(&BackendSettings) -> Result<Box<dyn Backend>, BackendError>,
 }

@@ -179,6 +179,13 @@ Examples:
   rapidsms pdu encode --to +15550100001 'Hello'")]
     Pdu(Pdu),
 
+    /// Ask the mobile network something by a USSD code, such as the balance of a prepaid SIM
+    #[command(after_help = "\
+Examples:
+  rapidsms ussd Zain '*144#'
+  rapidsms ussd Zain '*144#' --json")]
+    Ussd(Ussd),
+
     /// Find modems, say how they are, and print the settings for them
     #[command(after_help = "\
 Asks only devices that are known to be modems and that nobody has open. It changes nothing in a
@@ -432,6 +439,16 @@ pub(super) struct PduEncode {
 }
 
 #[derive(Args)]
+pub(super) struct Ussd {
+    /// The backend whose SIM asks
+    pub backend: String,
+    /// The code, as it is dialled
+    pub code: String,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Args)]
 pub(super) struct Modems {
     /// Ask these ports and no others, whatever they are
     #[arg(value_name = "PORT")]
@@ -497,6 +514,9 @@ pub(super) struct SimulateModem {
     /// Append all that happens to this file, one JSON object on each line
     #[arg(long, value_name = "FILE")]
     pub ledger: Option<PathBuf>,
+    /// Each command line that a modem gets goes to the ledger, too
+    #[arg(long, requires = "ledger")]
+    pub commands: bool,
     /// Do the orders in this file
     #[arg(long, value_name = "FILE")]
     pub script: Option<PathBuf>,

@@ -78,6 +78,17 @@ impl Client {
 
     /// Says something once, with the idempotency key if there is one.
     pub(super) fn post(self, path: &str, body: &Value, key: Option<&str>) -> Result<Answer, Failure> {
+        self.post_within(LONG_PATIENCE, path, body, key)
+    }
+
+    /// The same for what waits for more than the router's disk.
+    pub(super) fn post_within(
+        self,
+        patience: Duration,
+        path: &str,
+        body: &Value,
+        key: Option<&str>,
+    ) -> Result<Answer, Failure> {
         let body = body.to_string();
         let key = key.map(|key| format!("Idempotency-Key: {key}\r\n")).unwrap_or_default();
         let request = format!(
@@ -85,7 +96,7 @@ impl Client {
              {key}Content-Length: {}\r\n\r\n{body}",
             body.len()
         );
-        self.ask(&request, LONG_PATIENCE)
+        self.ask(&request, patience)
     }
 
     fn ask(mut self, request: &str, patience: Duration) -> Result<Answer, Failure> {

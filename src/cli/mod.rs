@@ -3,7 +3,7 @@
 //! | file | commands |
 //! |---|---|
 //! | `arguments` | what may be typed, with help |
-//! | `run_router`, `check`, `send`, `messages`, `decide`, `backends`, `status`, `script` (`test`), `apps`, `pdu`, `modems`, `simulate`, `about` | one command each, `about` several small ones |
+//! | `run_router`, `check`, `send`, `messages`, `decide`, `backends`, `status`, `script` (`test`), `apps`, `pdu`, `ussd`, `modems`, `simulate`, `about` | one command each, `about` several small ones |
 //! | `client`, `desk` | the running router's Unix socket; the store itself when none runs |
 //! | `print` | standard output and error, tables, escapes |
 //!
@@ -27,6 +27,7 @@ mod script;
 mod send;
 mod simulate;
 mod status;
+mod ussd;
 
 use crate::registry::Registry;
 use crate::settings::{self, Settings, SettingsError};
@@ -89,6 +90,7 @@ pub fn main_as(registry: Registry, arguments: impl IntoIterator<Item = OsString>
         Command::Test(test) => script::run(&place, &test),
         Command::Apps(apps) => apps::run(&place, &apps),
         Command::Pdu(pdu) => pdu::run(&pdu),
+        Command::Ussd(ussd) => ussd::run(&place, &ussd),
         Command::Modems(modems) => modems::run(&place, &modems),
         Command::Simulate(simulate) => simulate::run(&simulate),
         Command::Version(version) => about::version(&place.registry, &version),

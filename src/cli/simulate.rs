@@ -32,6 +32,7 @@ fn run_modems(wanted: &SimulateModem) -> Ended {
         ledger: wanted.ledger.clone(),
         script: wanted.script.clone(),
         control: wanted.control.clone(),
+        tell_commands: wanted.commands,
     };
     host::run(&setting, &mut io::stdout(), &mut io::stderr())
         .map_err(|error| Failure::failed(error.to_string()))?;

@@ -86,14 +86,6 @@ fn by_path(devices: &[Device], path: &Path) -> Device {
             ..device
         },
         None => Device {
-            usb: None,
-            vendor: None,
-            product_id: None,
-            manufacturer: None,
-            product: None,
-            serial: None,
-            kind: Kind::Unknown,
-            model: None,
             ports: vec![Port {
                 path: path.to_path_buf(),
                 interface: None,
@@ -101,6 +93,7 @@ fn by_path(devices: &[Device], path: &Path) -> Device {
                 names: Vec::new(),
                 role: Role::Unknown,
             }],
+            ..Device::unknown()
         },
     }
 }

@@ -72,6 +72,23 @@ pub struct Device {
     pub ports: Vec<Port>,
 }
 
+impl Device {
+    /// A device of which nothing is known yet.
+    fn unknown() -> Device {
+        Device {
+            usb: None,
+            vendor: None,
+            product_id: None,
+            manufacturer: None,
+            product: None,
+            serial: None,
+            kind: Kind::Unknown,
+            model: None,
+            ports: Vec::new(),
+        }
+    }
+}
+
 /// One tty.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Port {

@@ -102,17 +102,7 @@ fn port(machine: &Machine, sys: &Path, tty: &str, names: &Names) -> Option<(Path
             if text(&class.join("type")).is_some_and(|kind| kind == "0") {
                 return None;
             }
-            let device = Device {
-                usb: None,
-                vendor: None,
-                product_id: None,
-                manufacturer: None,
-                product: None,
-                serial: None,
-                kind: Kind::Unknown,
-                model: None,
-                ports: Vec::new(),
-            };
+            let device = Device::unknown();
             let driver = driver(&own);
             // Ports of the board share their chip and nothing else: each is a device of its own.
             let at = own.join(tty);

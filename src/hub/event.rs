@@ -2,6 +2,7 @@
 
 use crate::apps::{Answers, LateAnswer};
 use crate::backends::Exchange;
+pub use crate::backends::Question;
 use crate::message::{Draft, Incoming, MessageId, Name, Receipt, Report, SendFailure, State};
 use crate::router::{Refusal, Refused};
 use crate::settings::Settings;
@@ -65,6 +66,13 @@ pub enum Event {
         actor: String,
         /// Told when it is on disk; `false` when it has gone too far for that.
         told: Told<bool>,
+    },
+    /// A person asks the network something through a backend. The question itself knows whom to tell.
+    Ask {
+        /// The backend.
+        backend: Name,
+        /// The question.
+        question: Question,
     },
     /// A backend's state changed.
     Line {

@@ -224,6 +224,8 @@ pub fn pin(lines: &[String]) -> Option<Pin> {
         "SIM PIN" => Pin::Pin,
         "SIM PUK" => Pin::Puk,
         "SIM PIN2" | "SIM PUK2" => Pin::Second,
+        // A lock is a matter for a person. A line that does not name itself may as well be the late answer to another question.
+        _ if !lines.iter().any(|line| line.starts_with("+CPIN")) => return None,
         _ => Pin::Other(wanted.chars().take(64).collect()),
     })
 }

@@ -12,7 +12,7 @@
 //! - How octets were cut into reads makes no difference.
 
 use super::answers;
-use super::command::{Answer, Command, Outcome};
+use super::command::{Answer, Command, Outcome, begins_with_name};
 use super::line::{Assembler, CTRL_Z, LINE_LIMIT, Line, Piece};
 use super::meaning::{Meaning, clean};
 use super::pending::{Open, REST_OF_URC};
@@ -59,7 +59,14 @@ pub struct Dialogue {
     /// A question may still be answered, and the result that follows such an answer is not the command's.
     pub(super) question_owed: bool,
     pub(super) result_owed: bool,
+    /// Answers are owed that nobody counted: several questions stayed without one. Kept over [`Dialogue::open`].
+    unsure: bool,
+    /// The names of answers that may still come, while it is unsure.
+    owed: Vec<String>,
 }
+
+/// Names beyond this are not remembered, and nothing proves anything any more until it was quiet.
+const OWED: usize = 16;
 
 #[derive(Clone, Debug, Default)]
 pub(super) enum State {
@@ -96,7 +103,8 @@ impl Dialogue {
     /// Starts afresh with a port that was just opened: ends what whoever had it before left undone, and finds out whether a modem
     /// answers. [`Happening::Ready`] or [`Happening::Mute`] will follow.
     pub fn open(&mut self, now: Duration) -> Vec<Happening> {
-        *self = Dialogue::default();
+        let (unsure, owed) = (self.unsure, std::mem::take(&mut self.owed));
+        *self = Dialogue { unsure, owed, ..Dialogue::default() };
         let mut out = Vec::new();
         self.regain(now, &mut out);
         out
@@ -105,6 +113,24 @@ impl Dialogue {
     /// Whether a command may be sent.
     pub fn is_ready(&self) -> bool {
         matches!(self.state, State::Resting)
+    }
+
+    /// Whether an answer certainly belongs to the command before it. A modem answers in order, so one question after a time-out proves that
+    /// nothing is owed any more; when it stayed without its answer as well, an answer to a question that was not asked
+    /// since does: ask one that is not [owed](Dialogue::is_owed). What names no slot, the answer to `AT+CMGR`, is not to be trusted before.
+    pub fn is_sure(&self) -> bool {
+        !self.unsure
+    }
+
+    /// Whether an answer of this name may still come from an earlier question, so that it would prove nothing.
+    pub fn is_owed(&self, name: &str) -> bool {
+        self.owed.len() >= OWED || self.owed.iter().any(|owed| owed == name)
+    }
+
+    /// It was quiet for so long that nothing is owed any more.
+    pub fn trust(&mut self) {
+        self.unsure = false;
+        self.owed.clear();
     }
 
     /// Whether the text of a message was given out to be written, and its result has not come: it may leave.
@@ -390,6 +416,7 @@ impl Dialogue {
         let State::Waiting(waiting) = std::mem::replace(&mut self.state, State::Resting) else { return };
         let waiting = *waiting;
         let out_of_step = matches!(outcome, Outcome::Assumed | Outcome::NoPrompt | Outcome::TimedOut);
+        self.weigh(&waiting, &outcome);
         self.late = if out_of_step { waiting.command.expects.clone() } else { Vec::new() };
         self.previous = waiting.command.text.clone();
         self.last = None;
@@ -408,6 +435,20 @@ impl Dialogue {
         self.watch_for_prompt();
     }
 
+    /// What this answer, or the lack of one, says about being in step.
+    fn weigh(&mut self, waiting: &Waiting, outcome: &Outcome) {
+        let Some(name) = waiting.command.text.strip_prefix("AT").and_then(|text| text.strip_suffix('?')) else {
+            return;
+        };
+        match outcome {
+            Outcome::NoPrompt | Outcome::TimedOut if !self.is_owed(name) => self.owed.push(name.to_string()),
+            Outcome::Ok if waiting.lines.iter().any(|line| begins_with_name(line, name)) && !self.is_owed(name) => {
+                self.trust();
+            }
+            _ => {}
+        }
+    }
+
     fn regain(&mut self, now: Duration, out: &mut Vec<Happening>) {
         self.result_owed = false;
         self.state = State::Regaining(Regaining::new(now));
@@ -418,6 +459,10 @@ impl Dialogue {
     fn take(&mut self, step: Step, out: &mut Vec<Happening>) {
         let State::Regaining(regaining) = &self.state else { return };
         self.question_owed |= regaining.owes;
+        self.unsure |= regaining.owes;
+        if step == Step::Done && !self.unsure {
+            self.owed.clear();
+        }
         match step {
             Step::Nothing => return,
             Step::Write(octets) => {

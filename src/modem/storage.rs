@@ -189,7 +189,7 @@ fn length_in(fields: &[String], at_least: usize) -> Option<usize> {
 fn unglued<'a>(line: &'a str, header: &str) -> Vec<&'a str> {
     let mut pieces = Vec::new();
     let mut rest = line;
-    while let Some(at) = rest.get(1..).and_then(|tail| tail.find(header)).map(|at| at + 1) {
+    while let Some((at, _)) = rest.match_indices(header).find(|(at, _)| *at > 0) {
         let (piece, tail) = rest.split_at(at);
         pieces.push(piece);
         rest = tail;

@@ -6,7 +6,7 @@ use super::wall;
 use crate::apps::Host;
 use crate::guard;
 use crate::hub::board::{BackendNotice, BackendState, Board, GroupNotice};
-use crate::hub::event::{Answered, Event, LineId, LineNews, Mouth};
+use crate::hub::event::{Answered, Event, LineId, LineNews, Mouth, Question};
 use crate::message::{Direction, Name, Outgoing, SendFailure};
 use crate::registry::Registry;
 use crate::router::{
@@ -278,6 +278,7 @@ impl Core {
             }
             // It only wakes: the answers are taken after each batch.
             Event::Answered => {}
+            Event::Ask { backend, question } => self.ask(&backend, question),
             Event::Line { line, news } => self.news(&line, news, now),
             Event::Reload(settings) => self.reload(*settings, now),
             Event::Damaged(what) => {
@@ -307,6 +308,30 @@ impl Core {
     }
 
     // Backends
+
+    /// Passes a question on. Whoever cannot take it says why.
+    fn ask(&self, name: &str, question: Question) {
+        let engine = self.settings.backends.iter().find(|backend| backend.name == name);
+        let asks = engine.and_then(|backend| self.registry.engine(backend.engine)).map(|engine| engine.asks);
+        let why = match (asks, self.running.get(name), self.board.backend(name)) {
+            (None, ..) => format!("no backend named \"{}\" is configured", name.escape_debug()),
+            (Some(false), ..) => format!("backend {name} has no network that could be asked"),
+            (_, Some(running), Some(notice)) if notice.state == BackendState::Up => {
+                match running.post.ask(question) {
+                    Ok(()) => return,
+                    Err(question) => {
+                        return question
+                            .answer(Err(format!("backend {name} has too many questions to ask already")));
+                    }
+                }
+            }
+            (_, _, notice) => {
+                let how = notice.map_or_else(|| "not there".to_string(), |notice| notice.sentence);
+                format!("backend {name} does not work at the moment: {how}")
+            }
+        };
+        question.answer(Err(why));
+    }
 
     /// Makes a backend known and starts its thread, unless a former one has not left yet: then it is started when that is over.
     fn start_backend(&mut self, settings: BackendSettings, now: Timestamp) {

@@ -1,6 +1,6 @@
 //! Misfortunes that wait for their moment.
 
-use super::modem::Failure;
+use super::state::Failure;
 use crate::time::Timestamp;
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -15,6 +15,8 @@ pub(super) enum SendFault {
     Refuse(Failure),
     /// It leaves, and nobody is told.
     LoseAnswer,
+    /// It leaves, and is answered without its reference.
+    Bare,
     /// It leaves, and the answer takes so much longer.
     Late(Duration),
 }

@@ -1,9 +1,10 @@
 //! Commands about the modem, the card and the network (V.250, 3GPP TS 27.007).
 
 use super::ledger::Entry;
-use super::modem::{Failure, Modem, Outcome};
+use super::modem::Modem;
 use super::personality::UssdForm;
 use super::sim::Lock;
+use super::state::{Failure, Outcome, Timer};
 use super::syntax::{Command, Form, arguments, numbers};
 use crate::pdu;
 use crate::time::Timestamp;
@@ -135,7 +136,7 @@ impl Modem {
         let left = if puk { self.sim.puk_tries } else { self.sim.pin_tries };
         self.record(Entry::new(now, "pin").with("right", right).with("tries_left", left));
         if right {
-            self.at(now, super::modem::Timer::Network);
+            self.at(now, Timer::Network);
             return Outcome::ok();
         }
         if self.sim.lock == Lock::Puk { Outcome::Fail(Failure::Cme(12)) } else { WRONG }
@@ -154,7 +155,7 @@ impl Modem {
             Some([Some(functionality @ (0 | 1 | 4))] | [Some(functionality @ (0 | 1 | 4)), Some(0)]) => {
                 // One of three small numbers.
                 self.profile.functionality = u8::try_from(*functionality).unwrap_or(1);
-                self.at(now, super::modem::Timer::Network);
+                self.at(now, Timer::Network);
                 Outcome::ok()
             }
             _ => Outcome::Fail(Failure::Cme(50)),

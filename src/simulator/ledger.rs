@@ -11,11 +11,12 @@
 //! | `discarded` | the modem takes it and shows it to nobody, as it was told | `id`, `part`, `reason` |
 //! | `read` | a slot's content is written to the port | `id`, `part`, `memory`, `slot`, `by` |
 //! | `deleted` | a slot is empty from now on | `id`, `part`, `memory`, `slot` |
-//! | `sent` | the network has taken one part of a message from the modem | `reference`, `to`, `text`, `concat`, `report`, `class`, `pdu`, `answer` (`told`, `lost`, `late`) |
+//! | `sent` | the network has taken one part of a message from the modem | `reference`, `to`, `text`, `concat`, `report`, `class`, `pdu`, `answer` (`told`, `lost`, `late`, `bare`) |
 //! | `message` | all parts of a message have been taken | `to`, `text`, `references` |
 //! | `refused` | a message was not taken | `to`, `text`, `error`, `reason` |
 //! | `report` | the network reports about a message | `id`, `reference`, `to`, `status` |
 //! | `drafted` | a message of the other side lies in a slot | `memory`, `slot` |
+//! | `command` | only when asked for: a command line came, or the end of a text | `line` |
 //! | `call`, `call_ended` | somebody rings; it is over | `from`; `reason` |
 //! | `ussd` | a code was asked | `code`, `answer` |
 //! | `pin` | a PIN was tried | `right`, `tries_left` |

@@ -8,10 +8,11 @@
 //!
 //! | file | what | clause |
 //! |---|---|---|
+//! | `state` | what a modem can be, do and wait for | |
 //! | `modem` | the line: echo, command lines, the prompt, what waits for its time | V.250 5.2, 5.7 |
 //! | `syntax` | a command line to commands, arguments to values | V.250 5.3, 5.4 |
 //! | `general` | commands about the modem, the SIM and the network | 3GPP TS 27.007 |
-//! | `messages`, `text_mode` | commands about messages | 3GPP TS 27.005 clauses 3 and 4 |
+//! | `messages`, `slots`, `sending`, `text_mode` | commands about messages | 3GPP TS 27.005 clauses 3 and 4 |
 //! | `routing` | where a message of the network goes: memory, `+CMTI`, `+CMT`, `+CDS` | 3GPP TS 27.005 3.4 |
 //! | `services` | calls and USSD | 3GPP TS 27.007 6, 7.15 |
 //! | `sim`, `network` | what is in the slots; what waits at the service center, references, reports | |
@@ -30,13 +31,17 @@ mod network;
 pub mod personality;
 mod routing;
 pub mod script;
+mod sending;
 mod services;
 mod sim;
+mod slots;
+mod state;
 mod syntax;
 mod text_mode;
 
-pub use modem::{Modem, Subscriber, Timing};
+pub use modem::Modem;
 pub use network::Carried;
+pub use state::{Subscriber, Timing};
 
 use ledger::Entry;
 

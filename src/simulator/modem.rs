@@ -2,13 +2,15 @@
 //!
 //! What the commands do stands in other files; this one knows when.
 
+mod power;
+
 use super::faults::{CommandFault, Faults, SendFault};
 use super::ledger::Entry;
-use super::messages::Submission;
 use super::network::{Item, Network, Reporting};
 use super::personality::Personality;
-use super::services::{Call, Repeat};
+use super::services::Call;
 use super::sim::{Lock, Sim};
+use super::state::{Failure, Job, Mode, Outcome, Profile, Prompt, Subscriber, Timer, Timing};
 use super::{Effect, syntax};
 use crate::time::Timestamp;
 use std::collections::{BTreeMap, VecDeque};
@@ -29,203 +31,6 @@ const LF: u8 = b'\n';
 const BACKSPACE: u8 = 8;
 const CTRL_Z: u8 = 0x1A;
 const ESCAPE: u8 = 0x1B;
-
-/// Whose SIM it is.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Subscriber {
-    /// E.164 with `+`.
-    pub number: String,
-    /// The modem's own.
-    pub imei: String,
-    /// The subscriber's.
-    pub imsi: String,
-    /// The card's.
-    pub iccid: String,
-    /// With a PIN the card is shut after each start.
-    pub pin: Option<String>,
-    /// The service center's number.
-    pub service_center: String,
-}
-
-/// How long things take.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Timing {
-    /// From the end of a command to its answer.
-    pub latency: Duration,
-    /// From Ctrl-Z to the answer of the network.
-    pub send: Duration,
-    /// From the network's answer to its report.
-    pub report: Duration,
-    /// How long the network waits for an acknowledgement, and before it tries again.
-    pub retry: Duration,
-}
-
-impl Default for Timing {
-    fn default() -> Timing {
-        Timing {
-            latency: Duration::ZERO,
-            send: Duration::ZERO,
-            report: Duration::from_millis(100),
-            retry: Duration::from_secs(15),
-        }
-    }
-}
-
-/// How a command can fail.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Failure {
-    Plain,
-    /// What the vendor says to commands that it does not have.
-    Unknown,
-    /// TS 27.007 9.2.
-    Cme(u16),
-    /// TS 27.005 3.2.5.
-    Cms(u16),
-}
-
-/// What a command comes to.
-pub(super) enum Outcome {
-    Lines(Vec<String>),
-    Fail(Failure),
-    /// A text is wanted.
-    Prompt(Prompt),
-    /// The rest comes later.
-    Later,
-}
-
-impl Outcome {
-    pub(super) fn ok() -> Outcome {
-        Outcome::Lines(Vec::new())
-    }
-
-    pub(super) fn line(line: impl Into<String>) -> Outcome {
-        Outcome::Lines(vec![line.into()])
-    }
-
-    /// `OK` when it went well.
-    pub(super) fn when(well: bool) -> Outcome {
-        if well { Outcome::ok() } else { Outcome::Fail(Failure::Plain) }
-    }
-}
-
-/// What the text behind the prompt is for.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Prompt {
-    /// `+CMGS=<length>`
-    Send { length: usize },
-    /// `+CMGW=<length>[,<stat>]`
-    Write { length: usize, stat: usize },
-    /// `+CMGS="<number>"` of text mode.
-    SendText { to: String },
-    /// `+CMGW="<number>"` of text mode.
-    WriteText { to: String },
-    /// `+CNMA=1,<length>`
-    Acknowledge { positive: bool },
-}
-
-/// What is at work.
-#[derive(Debug)]
-pub(super) enum Job {
-    Line(String),
-    Transmit(Box<Submission>),
-    /// The answer is known and late.
-    Answer(Vec<String>),
-}
-
-#[derive(Debug)]
-pub(super) enum Mode {
-    Command,
-    Busy(Job),
-    Prompt(Prompt, Vec<u8>),
-}
-
-/// What will happen by itself.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Timer {
-    /// The job is done.
-    Job,
-    /// A line after a start.
-    Boot(&'static str),
-    Noise,
-    /// The next octet may leave.
-    Octet,
-    /// The end of a silence.
-    Hears,
-    /// What was pushed has not been acknowledged.
-    Unacknowledged,
-    /// The service center tries again.
-    Network,
-    Report {
-        reference: u8,
-        to: String,
-        taken: Timestamp,
-        status: u8,
-    },
-    Ring,
-    CallerHangsUp,
-    Ussd {
-        state: u8,
-        text: String,
-    },
-    Plug {
-        link: Option<String>,
-    },
-    Repeat(Box<Repeat>),
-}
-
-/// What a start sets back.
-#[derive(Clone, Debug)]
-pub(super) struct Profile {
-    pub echo: bool,
-    pub verbose: bool,
-    pub quiet: bool,
-    pub errors: u8,
-    /// `n` of `+CREG`, `+CGREG`, `+CEREG`.
-    pub registration: [u8; 3],
-    pub operator_format: u8,
-    pub character_set: String,
-    pub service: u8,
-    pub text_mode: bool,
-    pub text_headers: bool,
-    pub report_request: bool,
-    pub cnmi: [u8; 5],
-    /// Of the three places of `+CPMS`, the memory.
-    pub memories: [usize; 3],
-    pub caller_id: bool,
-    pub call_kind: bool,
-    pub ussd: bool,
-    pub more: u8,
-    pub noise: bool,
-    pub functionality: u8,
-}
-
-impl Profile {
-    fn new(personality: &Personality) -> Profile {
-        let receiving = personality.not_for_receiving;
-        let last = personality.memories.iter().position(|(name, _)| Some(*name) != receiving).unwrap_or(0);
-        Profile {
-            echo: true,
-            verbose: true,
-            quiet: false,
-            errors: 0,
-            registration: [0; 3],
-            operator_format: 0,
-            character_set: "GSM".to_string(),
-            service: 0,
-            text_mode: false,
-            text_headers: false,
-            report_request: false,
-            cnmi: [0, 0, 0, 0, personality.cnmi[4].first().copied().unwrap_or(0)],
-            memories: [0, 0, last],
-            caller_id: false,
-            call_kind: false,
-            ussd: false,
-            more: 0,
-            noise: !personality.noise.is_empty(),
-            functionality: 1,
-        }
-    }
-}
 
 /// One simulated modem.
 pub struct Modem {
@@ -249,6 +54,7 @@ pub struct Modem {
     pub(super) blocked_until: Timestamp,
     /// What it has to say once the text behind the prompt has come.
     unsaid: Vec<String>,
+    tells_commands: bool,
     plugged: bool,
     /// The latest time that it was told.
     now: Timestamp,
@@ -285,6 +91,7 @@ impl Modem {
             is_full: false,
             blocked_until: now,
             unsaid: Vec::new(),
+            tells_commands: false,
             plugged: true,
             now,
             ready_at: now,
@@ -305,6 +112,11 @@ impl Modem {
     /// Its number.
     pub fn number(&self) -> &str {
         &self.subscriber.number
+    }
+
+    /// From now on each command line and each end of a text is an entry of the ledger, before it is done.
+    pub fn tell_commands(&mut self) {
+        self.tells_commands = true;
     }
 
     /// Takes octets from the port.
@@ -398,6 +210,9 @@ impl Modem {
         let Some(rest) = line.get(start + 2..) else { return };
         if line.len() >= LONGEST_LINE {
             return self.failed(Failure::Plain);
+        }
+        if self.tells_commands {
+            self.record(Entry::new(now, "command").with("line", rest));
         }
         let fault = self.faults.next_command(rest);
         match fault {
@@ -521,6 +336,10 @@ impl Modem {
             return;
         }
         let Mode::Prompt(prompt, text) = std::mem::replace(&mut self.mode, Mode::Command) else { return };
+        if self.tells_commands {
+            let line = if octet == ESCAPE { "<ESC>" } else { "<Ctrl-Z>" };
+            self.record(Entry::new(now, "command").with("line", line));
+        }
         if octet == ESCAPE {
             self.result("OK", 0);
         } else {
@@ -577,7 +396,7 @@ impl Modem {
             }
             return;
         }
-        self.say(line);
+        self.say(&self.personality.spelled(line));
     }
 
     /// An answer before its result.
@@ -587,7 +406,7 @@ impl Modem {
         }
         let mut text = if self.profile.verbose { "\r\n".to_string() } else { String::new() };
         for (index, line) in lines.iter().enumerate() {
-            text.push_str(line);
+            text.push_str(&self.personality.spelled(line));
             let is_last = index + 1 == lines.len();
             let is_glued = self.personality.glued_list
                 && lines.get(index + 1).is_some_and(|next| next.starts_with("+CMGL:"));
@@ -641,80 +460,6 @@ impl Modem {
             self.at(now + Duration::from_secs(self.personality.noise_seconds), Timer::Noise);
         }
     }
-
-    // Power.
-
-    fn start(&mut self, now: Timestamp) {
-        let mut ready = now;
-        for (milliseconds, line) in self.personality.boot {
-            ready = ready.max(now + Duration::from_millis(*milliseconds));
-            self.at(now + Duration::from_millis(*milliseconds), Timer::Boot(line));
-        }
-        self.ready_at = ready;
-        if self.profile.noise {
-            self.at(now + Duration::from_secs(self.personality.noise_seconds), Timer::Noise);
-        }
-        self.at(ready, Timer::Network);
-    }
-
-    /// All settings are what they were when it was new; the card and the service center remember.
-    pub(super) fn reset(&mut self, now: Timestamp) {
-        self.record(Entry::new(now, "reset"));
-        self.power_off(now);
-        self.start(now);
-    }
-
-    fn power_off(&mut self, now: Timestamp) {
-        if let Some(mut item) = self.pushed.take() {
-            self.record(unacknowledged_entry(&item, "the modem was switched off", now));
-            item.not_before = now;
-            self.network.put_back(item);
-        }
-        if let Mode::Busy(Job::Transmit(submission)) = std::mem::replace(&mut self.mode, Mode::Command) {
-            self.record(submission.refused(
-                now,
-                "none",
-                "the modem was switched off before the network took it",
-            ));
-        }
-        self.call = None;
-        self.held.clear();
-        self.unsaid.clear();
-        self.ussd_at = None;
-        self.line.clear();
-        self.waiting.clear();
-        self.output.clear();
-        self.profile = Profile::new(self.personality);
-        self.sim.power_on();
-        self.faults.silent_until = None;
-        // What is beyond the aerial goes on.
-        self.timers.retain(|(_, timer)| matches!(timer, Timer::Report { .. } | Timer::Repeat(_)));
-    }
-
-    /// Gone from the machine, for so long.
-    pub(super) fn unplug(&mut self, away: Option<Duration>, link: Option<String>, now: Timestamp) {
-        if self.plugged {
-            self.record(Entry::new(now, "unplugged"));
-            self.power_off(now);
-            self.plugged = false;
-            self.effects.push(Effect::Unplugged);
-        }
-        self.timers.retain(|(_, timer)| !matches!(timer, Timer::Plug { .. }));
-        if let Some(away) = away {
-            self.at(now + away, Timer::Plug { link });
-        }
-    }
-
-    /// Back again.
-    pub(super) fn plug(&mut self, link: Option<String>, now: Timestamp) {
-        if !self.plugged {
-            self.plugged = true;
-            self.effects.push(Effect::Plugged { link });
-            self.start(now);
-        }
-    }
-
-    // Small things.
 
     /// Whether the service center can reach it now.
     pub(super) fn is_reachable(&self, now: Timestamp) -> bool {

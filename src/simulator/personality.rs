@@ -60,6 +60,8 @@ pub struct Personality {
     pub empty: Empty,
     /// `AT+CMGL` puts the next header right behind a PDU.
     pub glued_list: bool,
+    /// Lines that begin like the first begin like the second instead.
+    pub spelling: &'static [(&'static str, &'static str)],
     /// How it writes USSD texts.
     pub ussd: UssdForm,
     /// Every message sent has the reference 0.
@@ -122,6 +124,7 @@ pub const GENERIC: Personality = Personality {
     own: &[],
     empty: Empty::Error,
     glued_list: false,
+    spelling: &[],
     ussd: UssdForm::Plain,
     no_references: false,
     reset_unplugs: None,
@@ -178,6 +181,7 @@ pub const PERSONALITIES: &[Personality] = &[
         noise: &["^RSSI:20", "^HCSQ:\"WCDMA\",42,38,52", "^LWURC: 0", "^CSNR:-68,-12"],
         noise_seconds: 5,
         unknown: "COMMAND NOT SUPPORT",
+        spelling: &[("+CPIN: READY", "+CPIN: \"READY\"")],
         own: &[("^CURC", &[]), ("^SYSINFO", &["^SYSINFO:2,3,0,5,1"])],
         ussd: UssdForm::Packed,
         reset_unplugs: Some(2_000),
@@ -197,6 +201,7 @@ pub const PERSONALITIES: &[Personality] = &[
         noise: &["+ZUSIMR:2", "+ZPASR: \"UMTS\"", "+ZEND"],
         noise_seconds: 2,
         noise_off: Some("+ZOPRT=5"),
+        spelling: &[("+CDS: ", "+CDS: ,")],
         own: &[("+ZOPRT", &[]), ("+ZCDRUN", &[]), ("+ZPAS", &["+ZPAS: \"UMTS\",\"CS_PS\""])],
         ussd: UssdForm::Ucs2,
         ..GENERIC
@@ -263,6 +268,7 @@ pub const PERSONALITIES: &[Personality] = &[
     },
     Personality {
         name: "wavecom",
+        spelling: &[("+CREG: 0,", "+CREG: 000,00")],
         about: "+CPIN without OK, brackets within brackets, +WIND lines, bare prompt",
         manufacturer: "WAVECOM MODEM",
         model: "MULTIBAND  900E  1800",
@@ -288,6 +294,7 @@ pub const PERSONALITIES: &[Personality] = &[
         boot: &[(50, "^SYSSTART"), (200, "+PBREADY")],
         full: &["^SMGO: 2"],
         lacks: &["+CEREG", "+CESQ"],
+        spelling: &[("+CPIN: READY", "+CPIN:READY")],
         own: &[("^SMGO", &["^SMGO: 0,0"]), ("^SM20", &[])],
         ..GENERIC
     },
@@ -309,6 +316,14 @@ pub const PERSONALITIES: &[Personality] = &[
         ..GENERIC
     },
 ];
+
+impl Personality {
+    /// A line as this modem spells it.
+    pub fn spelled(&self, line: &str) -> String {
+        let found = self.spelling.iter().find_map(|(usual, own)| Some((own, line.strip_prefix(usual)?)));
+        found.map_or_else(|| line.to_string(), |(own, rest)| format!("{own}{rest}"))
+    }
+}
 
 /// The one of this name.
 pub fn named(name: &str) -> Option<&'static Personality> {

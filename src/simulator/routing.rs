@@ -2,9 +2,11 @@
 
 use super::Effect;
 use super::ledger::Entry;
-use super::modem::{Modem, Timer, unacknowledged_entry};
+use super::modem::{Modem, unacknowledged_entry};
 use super::network::{Carried, Item, Kind, QUEUE_LIMIT};
 use super::sim::{Origin, Record, Stat};
+use super::state::Timer;
+use super::text_mode;
 use crate::pdu::{
     self, Address, Deliver, NetworkTime, Pdu, Prefix, Side, Splitting, Status, StatusReport, UserData,
 };
@@ -264,12 +266,25 @@ impl Modem {
 
     /// There may be room again: what the network kept because there was none comes now.
     pub(super) fn room(&mut self, now: Timestamp) {
-        let memory = &self.sim.memories[self.profile.memories[2]];
-        if now < self.blocked_until && memory.used() < memory.slots.len() {
-            self.is_full = false;
-            self.blocked_until = now;
-            self.at(now, Timer::Network);
+        if now >= self.blocked_until {
+            return;
         }
+        self.blocked_until = now;
+        self.at(now, Timer::Network);
+        let memory = &self.sim.memories[self.profile.memories[2]];
+        self.is_full &= memory.used() == memory.slots.len();
+    }
+
+    /// The two lines of a message that is written to the port without being asked for.
+    fn pushed_lines(&self, item: &Item, octets: &[u8]) -> Vec<String> {
+        if self.profile.text_mode {
+            return text_mode::pushed(item.kind == Kind::Report, octets);
+        }
+        let header = match item.kind {
+            Kind::Report => format!("+CDS: {}", item.tpdu.len()),
+            Kind::Message { .. } => format!("+CMT: ,{}", item.tpdu.len()),
+        };
+        vec![header, pdu::to_hex(octets)]
     }
 
     fn with_service_center(&self, tpdu: &[u8]) -> Vec<u8> {

@@ -3,8 +3,9 @@
 use super::Effect;
 use super::faults::{CommandFault, SendFault};
 use super::ledger::Entry;
-use super::modem::{Failure, Modem, Timer};
+use super::modem::Modem;
 use super::services::Repeat;
+use super::state::{Failure, Timer};
 use crate::pdu;
 use crate::time::Timestamp;
 use std::time::Duration;
@@ -40,10 +41,12 @@ MODEM interrupt [N]        an unsolicited line in the middle of the next answers
 MODEM error CODE [xN] [at N]      the next messages are refused: cms 500, cme 14, error
 MODEM lose [xN] [at N]     they leave, and the modem gives no answer
 MODEM late 5s [xN] [at N]  they leave, and the answer comes later
+MODEM bare [xN] [at N]     they leave, and are answered OK without +CMGS
 MODEM refuse +CMGD CODE [xN]      commands that begin so fail
 MODEM mute +CMGL [xN]      they get no answer
 MODEM well                 no misfortune is left
 wait 100ms                 the orders behind this one wait
+await MODEM EVENT [N]      they wait until the ledger has N entries of this kind, all told
 quit                       the end";
 
 /// Words of a line.
@@ -60,6 +63,15 @@ pub enum Line {
     },
     /// The orders behind this one wait.
     Wait(Duration),
+    /// They wait for entries of the ledger.
+    Await {
+        /// The modem's name.
+        modem: String,
+        /// Which kind of entry.
+        event: String,
+        /// How many since the beginning.
+        count: u64,
+    },
     /// The list of orders is wanted.
     Help,
     /// The end.
@@ -109,6 +121,8 @@ pub enum Fate {
     Refused(Code),
     /// Nobody is told.
     AnswerLost,
+    /// It is `OK` alone.
+    AnswerBare,
     /// The answer takes so much longer.
     AnswerLate(Duration),
 }
@@ -135,6 +149,7 @@ pub fn parse(line: &str) -> Result<Line, String> {
         ("quit" | "exit", "") => return Ok(Line::Quit),
         ("help" | "?", "") => return Ok(Line::Help),
         ("wait", time) => return duration(time).map(Line::Wait),
+        ("await", rest) => return awaited(rest),
         _ => {}
     }
     let (verb, rest) = word(rest);
@@ -142,6 +157,18 @@ pub fn parse(line: &str) -> Result<Line, String> {
         return Err(format!("what shall {first} do? help lists the orders"));
     }
     Ok(Line::For { modem: first.to_string(), order: order(verb, rest)? })
+}
+
+/// `MODEM EVENT [N]`
+fn awaited(rest: &str) -> Result<Line, String> {
+    let (modem, rest) = word(rest);
+    let (event, count) = word(rest);
+    if event.is_empty() {
+        return Err("await takes a modem and an event of the ledger: await zain sent 3".into());
+    }
+    let count = if count.is_empty() { Ok(1) } else { count.parse() };
+    let count = count.map_err(|_| "how many? await zain sent 3".to_string())?;
+    Ok(Line::Await { modem: modem.to_string(), event: event.to_string(), count })
 }
 
 fn order(verb: &str, rest: &str) -> Result<Order, String> {
@@ -228,6 +255,7 @@ fn order(verb: &str, rest: &str) -> Result<Order, String> {
             fault(Fate::Refused(code), rest)?
         }
         "lose" => fault(Fate::AnswerLost, rest)?,
+        "bare" => fault(Fate::AnswerBare, rest)?,
         "late" => {
             let (time, rest) = word(rest);
             fault(Fate::AnswerLate(duration(time)?), rest)?
@@ -418,6 +446,7 @@ impl Modem {
                 let fault = match fate {
                     Fate::Refused(code) => SendFault::Refuse(failure(*code)),
                     Fate::AnswerLost => SendFault::LoseAnswer,
+                    Fate::AnswerBare => SendFault::Bare,
                     Fate::AnswerLate(time) => SendFault::Late(*time),
                 };
                 self.faults.at_send(*place, *count, &fault);

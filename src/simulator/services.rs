@@ -2,7 +2,8 @@
 
 use super::Effect;
 use super::ledger::Entry;
-use super::modem::{Failure, Modem, Outcome, Timer};
+use super::modem::Modem;
+use super::state::{Failure, Outcome, Timer};
 use super::syntax::{Command, Form, arguments};
 use crate::time::Timestamp;
 use std::collections::BTreeMap;

@@ -8,12 +8,15 @@ use super::form;
 use super::guard;
 use super::http::{Request, Response};
 use crate::hub::board::Board;
-use crate::hub::event::{Event, Mouth, Told};
+use crate::hub::event::{Event, Mouth, Question, Told};
 use crate::message::{Connection, Draft, Incoming, MessageId, State};
 use crate::router::{Refusal, Refused};
 use crossbeam_channel::{Sender, TrySendError};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
+
+/// The longest USSD code: what fits into one message of it (TS 23.038, clause 6.1.2.3).
+const LONGEST_CODE: usize = 182;
 
 /// A request that has to read the store, with everything that its answer needs.
 pub struct Read {
@@ -56,6 +59,12 @@ struct NewMessage {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct NewQuestion {
+    code: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct NewState {
     state: String,
 }
@@ -81,6 +90,7 @@ impl Serve for Site {
             }
             ("POST", ["api", "v1", "messages"]) => self.api_message(&request, reply),
             ("POST", ["api", "v1", "messages", id]) => self.api_decision(id, &request, reply),
+            ("POST", ["api", "v1", "backends", backend, "ussd"]) => self.api_ussd(backend, &request, reply),
             // Nothing is changed by it: a text that is too long for a query may come as a body.
             ("GET" | "HEAD", _) | ("POST", ["parts"] | ["api", "v1", "parts"]) => {
                 match self.readers.try_send(Read { request, segments, reply }) {
@@ -94,6 +104,7 @@ impl Serve for Site {
                 let allowed = match path.as_slice() {
                     ["httptester", _] | ["httptester", _, ""] => "GET, HEAD, POST",
                     ["api", "v1", "messages" | "parts"] | ["parts"] => "GET, HEAD, POST",
+                    ["api", "v1", "backends", _, "ussd"] => "POST",
                     _ => "GET, HEAD",
                 };
                 let sentence = format!("{method} is not possible here; possible: {allowed}");
@@ -210,11 +221,43 @@ impl Site {
         self.say(Event::Decide { id, state, actor: actor.to_string(), told });
     }
 
+    /// A person asks the network something through a backend: `{"code": "*144#"}`.
+    fn api_ussd(&self, backend: &str, request: &Request, reply: Reply) {
+        if self.board.backend(backend).is_none() {
+            return reply.send(unknown_backend(backend));
+        }
+        if request.media_type() != "application/json" {
+            return reply.send(Response::error(415, "send JSON, with Content-Type: application/json"));
+        }
+        let code = object::<NewQuestion>(request.body()).and_then(|new| {
+            // Nothing that could end the command in which it is given to the modem (TS 27.007, 7.15).
+            let fits = |octet: u8| octet.is_ascii_alphanumeric() || b"*#+ ".contains(&octet);
+            if new.code.is_empty() || new.code.len() > LONGEST_CODE || !new.code.bytes().all(fits) {
+                return Err(format!(
+                    "a code has 1 to {LONGEST_CODE} characters: digits, letters, *, #, + and blanks"
+                ));
+            }
+            Ok(new.code)
+        });
+        let code = match code {
+            Ok(code) => code,
+            Err(sentence) => return reply.send(Response::error(400, &sentence)),
+        };
+        let question = Question::new(code, move |answer| {
+            reply.send(match answer {
+                Ok(answer) => Response::json(200, &serde_json::json!({ "answer": answer })),
+                Err(why) => Response::error(502, &why),
+            });
+        });
+        self.say(Event::Ask { backend: backend.into(), question });
+    }
+
     fn say(&self, event: Event) {
         if let Err((event, refused)) = self.mouth.try_say(event) {
             match event {
                 Event::Accept { told, .. } | Event::Submit { told, .. } => told(Err(refused)),
                 Event::Decide { told, .. } => told(Err(refused)),
+                Event::Ask { question, .. } => question.answer(Err(refused.reason)),
                 // Nothing else is said here.
                 _ => {}
             }

@@ -2,6 +2,8 @@
 
 mod live;
 mod play;
+mod rules;
+mod strangers;
 
 use play::play_file;
 
@@ -14,4 +16,4 @@ macro_rules! cases {
     };
 }
 
-cases! { starting receiving sending recovery watching }
+cases! { starting receiving sending recovery watching numbers }

@@ -12,6 +12,7 @@ mod faults;
 mod fuzz;
 mod groups;
 mod gsm;
+mod gsm_long;
 mod idle;
 mod install;
 mod lives;

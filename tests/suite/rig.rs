@@ -102,6 +102,7 @@ const PEER: Engine = Engine {
         about: "does what the text asks for",
     },
     window: 8,
+    asks: false,
     build: |settings: &BackendSettings| -> Result<Box<dyn Backend>, BackendError> {
         Ok(Box::new(Peer { name: settings.name.clone() }))
     },
@@ -617,6 +618,11 @@ impl Random {
             u64::from(u32::from_le_bytes(octets))
         });
         eprintln!("to repeat: RAPIDSMS_TEST_SEED={seed}");
+        Random(seed)
+    }
+
+    /// The one that this number begins; for a part of a run.
+    pub fn of(seed: u64) -> Random {
         Random(seed)
     }
 

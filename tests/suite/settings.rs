@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 use rapidsms::registry::Registry;
 use rapidsms::settings::{
-    self, Fault, Handler, Kind, Limits, Loaded, MOST_FAULTS, Secret, SettingsError, Severity, Surroundings, Value,
+    self, Fault, Handler, Kind, Limits, Loaded, MOST_FAULTS, Secret, SettingsError, Severity, Surroundings,
+    Value,
 };
 
 fn variable(name: &str) -> Option<String> {

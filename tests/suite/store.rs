@@ -132,7 +132,12 @@ impl Stage {
     }
 
     pub fn claim(&mut self, tried: Tried, limit: usize) -> Vec<MessageId> {
-        self.store.unfinished(tried, limit, &no_bound, START).unwrap().into_iter().map(|message| message.id).collect()
+        self.store
+            .unfinished(tried, limit, &no_bound, START)
+            .unwrap()
+            .into_iter()
+            .map(|message| message.id)
+            .collect()
     }
 
     pub fn take(&mut self, backend: &str, limit: usize, now: Timestamp) -> Vec<MessageId> {

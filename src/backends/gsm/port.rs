@@ -6,7 +6,7 @@ use super::driver::{Driver, Effect};
 use super::pins::PinMemory;
 use super::rules::{Port, Rules};
 use super::search::{self, Found};
-use crate::backends::{BackendError, Line, Mail};
+use crate::backends::{BackendError, Line, Mail, Question};
 use crate::time::Timestamp;
 use mio::{Events, Poll, Token, Waker};
 use std::io;
@@ -31,6 +31,7 @@ pub fn run(line: &Line, rules: Rules, port: &Port, pins: Option<&PinMemory>) -> 
     };
     let mut device = Some(device);
     let mut open_at: Option<Duration> = None;
+    let mut question: Option<Question> = None;
     let mut driver = Driver::new(rules);
     driver.open(start.elapsed());
     let mut events = Events::with_capacity(8);
@@ -53,6 +54,11 @@ pub fn run(line: &Line, rules: Rules, port: &Port, pins: Option<&PinMemory>) -> 
                 Effect::Sent(id, result) => line.sent(id, result),
                 Effect::Up(sentence) => line.up(&sentence),
                 Effect::Note(sentence) => line.note(&sentence),
+                Effect::Answered(answer) => {
+                    if let Some(question) = question.take() {
+                        question.answer(answer);
+                    }
+                }
                 Effect::PinTried => remember(pins)?,
                 Effect::PinWorked => pins.into_iter().for_each(PinMemory::forget),
                 Effect::Reopen => {
@@ -82,6 +88,13 @@ pub fn run(line: &Line, rules: Rules, port: &Port, pins: Option<&PinMemory>) -> 
         {
             driver.send(&outgoing, wall(), start.elapsed());
             continue;
+        }
+        if question.is_none()
+            && driver.wants_question()
+            && let Some(asked) = line.question()
+        {
+            driver.ask(asked.code(), start.elapsed());
+            question = Some(asked);
         }
         if let Some(device) = &mut device
             && let Err(error) = device.write()

@@ -3,7 +3,9 @@
 use crate::backends::BackendError;
 use crate::devices::Identity;
 use crate::message::Name;
-use crate::pdu::{Address, Splitting};
+use crate::numbers::{Answering, Destinations, Numbering};
+use crate::pdu::transliterate::Scope;
+use crate::pdu::{Address, Language, Splitting};
 use crate::settings::{BackendSettings, Key, Kind, Secret};
 use regex::Regex;
 use std::path::PathBuf;
@@ -15,6 +17,19 @@ const TIMEOUT: Kind = Kind::Duration { min: Duration::from_millis(100), max: HOU
 
 /// The keys of `ENGINE = "gsm"`, those of the older systems first.
 pub const KEYS: &[Key] = &[
+    Key::new(
+        "transliterate",
+        Kind::OneOf(&["no", "latin", "all"]),
+        "write letters that SMS lacks as others, where that saves parts",
+    )
+    .or("no"),
+    Key::new(
+        "national_languages",
+        Kind::TextList,
+        "languages whose tables may be used where they save parts; phones must know them",
+    )
+    .such_as("turkish"),
+    Key::new("wide_reference", Kind::Boolean, "references of 16 bits for messages in parts").or("false"),
     Key::new("PORT", Kind::Text, "the modem's serial port")
         .required()
         .unless(&["usb", "usb_serial", "imei", "imsi", "iccid"])
@@ -78,6 +93,36 @@ pub const KEYS: &[Key] = &[
         .or("false")
         .also(&["delivery_reports"]),
     Key::new("flash", Kind::Boolean, "send messages that are shown at once and not stored").or("false"),
+    Key::new(
+        "country_code",
+        Kind::Text,
+        "the country's code: numbers that come and go are written as +CODE...",
+    )
+    .such_as("254"),
+    Key::new("national_prefix", Kind::Text, "what is dialled before national numbers; \"\" where nothing is")
+        .or("0")
+        .also(&["trunk_prefix"]),
+    Key::new("international_prefix", Kind::Text, "what is dialled before a country's code").or("00"),
+    Key::new(
+        "national_digits",
+        Kind::Text,
+        "how many digits national numbers have without any prefix: 9, or 8-10",
+    )
+    .such_as("9"),
+    Key::new(
+        "allowed_destinations",
+        Kind::TextList,
+        "numbers that begin so may be written to, and no others",
+    )
+    .such_as("+254"),
+    Key::new("denied_destinations", Kind::TextList, "numbers that begin so are never written to")
+        .such_as("+254900"),
+    Key::new(
+        "reply_to_short_codes",
+        Kind::Boolean,
+        "answer short codes too; mostly a machine is behind them",
+    )
+    .or("false"),
     Key::new("hang_up", Kind::Boolean, "hang up when somebody calls").or("false").also(&["hangup"]),
     Key::new("call_text", Kind::Text, "a call becomes a message with this text").such_as("missed call"),
     Key::new("balance_code", Kind::Text, "the code that asks the network for the balance").such_as("*144#"),
@@ -128,6 +173,14 @@ pub struct Rules {
     pub flash: bool,
     /// How texts are cut into parts.
     pub splitting: Splitting,
+    /// Which letters may be written as others, where that saves parts.
+    pub transliterate: Option<Scope>,
+    /// How numbers are written here; `None`: they stay as they are.
+    pub numbering: Option<Numbering>,
+    /// Where messages may go.
+    pub destinations: Destinations,
+    /// Which senders that are no telephones are answered.
+    pub answering: Answering,
     /// Whether calls are hung up.
     pub hang_up: bool,
     /// The text of the message that a call becomes.
@@ -187,6 +240,10 @@ impl Rules {
             report: false,
             flash: false,
             splitting: Splitting { most_parts: 10, ..Splitting::default() },
+            transliterate: None,
+            numbering: None,
+            destinations: Destinations::default(),
+            answering: Answering::default(),
             hang_up: false,
             call_text: None,
             balance: None,
@@ -222,7 +279,21 @@ impl Rules {
             flash: options.boolean("flash").unwrap_or(usual.flash),
             splitting: Splitting {
                 most_parts: most_parts.unwrap_or(usual.splitting.most_parts),
+                wide_reference: options.boolean("wide_reference").unwrap_or(false),
+                languages: languages(settings)?,
                 ..usual.splitting
+            },
+            transliterate: match options.text("transliterate") {
+                Some("latin") => Some(Scope::Latin),
+                Some("all") => Some(Scope::All),
+                _ => None,
+            },
+            numbering: numbering(settings)?,
+            destinations: destinations(settings)?,
+            answering: Answering {
+                short_codes: options.boolean("reply_to_short_codes").unwrap_or(false),
+                // No network can dial a name.
+                names: false,
             },
             hang_up: options.boolean("hang_up").unwrap_or(usual.hang_up),
             call_text: text("call_text"),
@@ -289,6 +360,20 @@ fn pin(settings: &BackendSettings) -> Result<Option<Secret>, BackendError> {
     Ok(Some(Secret::new(digits)))
 }
 
+fn languages(settings: &BackendSettings) -> Result<Vec<Language>, BackendError> {
+    let named = |name: &String| {
+        let wanted = name.trim().to_ascii_lowercase();
+        Language::ALL.into_iter().find(|language| language.as_str() == wanted).ok_or_else(|| {
+            let all: Vec<&str> = Language::ALL.iter().map(|language| language.as_str()).collect();
+            BackendError::Refused(format!(
+                "national_languages in the settings: there are no tables for {name:?}, but for {}",
+                all.join(", ")
+            ))
+        })
+    };
+    settings.options.list("national_languages").unwrap_or_default().iter().map(named).collect()
+}
+
 fn service_center(settings: &BackendSettings) -> Result<Option<String>, BackendError> {
     let Some(number) = settings.options.text("service_center") else { return Ok(None) };
     match Address::number(number) {
@@ -316,4 +401,41 @@ fn balance(settings: &BackendSettings) -> Result<Option<Balance>, BackendError> 
     };
     let every = options.duration("balance_every").unwrap_or(Duration::from_secs(24 * 3600));
     Ok(Some(Balance { code: code.to_string(), pattern, every }))
+}
+
+/// `None` without a country: then numbers stay as they are.
+fn numbering(settings: &BackendSettings) -> Result<Option<Numbering>, BackendError> {
+    let options = &settings.options;
+    let wrong = |key: &str, why: &str| BackendError::Refused(format!("{key} in the settings: {why}"));
+    let Some(country_code) = options.text("country_code").map(str::trim) else {
+        return match options.text("national_digits") {
+            None => Ok(None),
+            Some(_) => Err(wrong(
+                "national_digits",
+                "it says nothing without country_code beside it, such as \"254\"",
+            )),
+        };
+    };
+    let prefix = |key: &str, usual: &'static str| options.text(key).map_or(usual, str::trim).to_string();
+    let (national, international) = (prefix("national_prefix", "0"), prefix("international_prefix", "00"));
+    let numbering =
+        Numbering::new(country_code, &national, &international).map_err(|why| wrong("country_code", &why))?;
+    let Some(digits) = options.text("national_digits").map(str::trim) else { return Ok(Some(numbering)) };
+    let (least, most) = digits.split_once('-').unwrap_or((digits, digits));
+    let (Ok(least), Ok(most)) = (least.trim().parse::<usize>(), most.trim().parse::<usize>()) else {
+        return Err(wrong(
+            "national_digits",
+            &format!("{digits:?} is no number of digits: write \"9\" or \"8-10\""),
+        ));
+    };
+    let numbering =
+        numbering.with_national_digits(least..=most).map_err(|why| wrong("national_digits", &why))?;
+    Ok(Some(numbering))
+}
+
+fn destinations(settings: &BackendSettings) -> Result<Destinations, BackendError> {
+    let list = |key: &str| settings.options.list(key).unwrap_or_default();
+    Destinations::new(list("allowed_destinations"), list("denied_destinations")).map_err(|why| {
+        BackendError::Refused(format!("allowed_destinations and denied_destinations in the settings: {why}"))
+    })
 }

@@ -1,6 +1,6 @@
 //! The real program with simulated modems on pseudo-terminals. The simulator's ledger is the judge: it outlives the router.
 
-use crate::daemon::{Daemon, PATIENCE, folder, program};
+use crate::daemon::{Daemon, PATIENCE, folder, program, rapidsms, write};
 use crate::rig::{Audit, effort, under_strace};
 use rapidsms::message::{Direction, State};
 use rapidsms::simulator::personality;
@@ -243,7 +243,6 @@ fn killed_at(call: &str, k: usize) -> bool {
     let handled = audit.rows.iter().filter(|row| row.state == State::Handled).count();
     assert_eq!((sent.len(), handled), (1, 1), "{call} {k}: {:?}", audit.rows);
     assert!((1..=2).contains(&copies), "{call} {k}: {copies} copies\n{}", simulation.ledger());
-    eprintln!("DEATH {call} {k} killed {killed} copies {copies}");
     assert!(
         copies == 1 || sent.iter().all(|row| row.attempts == 2),
         "{call} {k}: a copy that nobody counted: {sent:?}"
@@ -262,7 +261,7 @@ fn daemon_waits_for(simulation: &Simulation, event: &str) {
 #[test]
 fn killed_around_every_step_of_an_exchange() {
     let (calls, first): (&[&str], usize) =
-        if effort() > 1 { (&["write", "read"], 1) } else { (&["write"], 28) };
+        if effort() > 1 { (&["write", "read"], 1) } else { (&["write"], 24) };
     for call in calls {
         let mut deaths = 0;
         for k in first.. {
@@ -286,4 +285,60 @@ fn what_is_not_there_is_waited_for_and_the_stop_does_not_wait() {
     let daemon = Daemon::start(&text);
     daemon.wait_until("it waits", |daemon| daemon.log().contains("waiting for it").then_some(()));
     assert_eq!(daemon.stop().code, 0);
+}
+
+#[test]
+fn a_wrong_pin_is_given_once_over_restarts_and_another_one_again() {
+    let simulation = Simulation::start(&[("zain", "generic")], &["--pin", "1234"]);
+    let with = |pin: &str| settings(&simulation, &["zain"], &format!("pin = \"{pin}\""));
+    let mut home = folder(&with("9999"));
+    for _ in 0..3 {
+        let daemon = Daemon::start_in(home);
+        let parked = |daemon: &Daemon| daemon.log().contains("is parked: PIN").then_some(());
+        daemon.wait_until("it is parked", parked);
+        home = daemon.stop().folder;
+        assert_eq!(simulation.events("zain", "pin").len(), 1, "{}", simulation.ledger());
+    }
+    write(home.path(), "settings.toml", &with("1234"));
+    let daemon = Daemon::start_in(home);
+    daemon.wait_until("it is up", |daemon| daemon.log().contains("zain is up").then_some(()));
+    let tries = simulation.events("zain", "pin");
+    assert_eq!((tries.len(), tries[1]["right"].as_bool()), (2, Some(true)), "{tries:?}");
+    assert!(
+        !daemon.folder().join(".pin-given-zain").exists(),
+        "a PIN that worked is not held against anybody"
+    );
+    assert_eq!(daemon.stop().code, 0);
+}
+
+/// The command, the socket, the modem and the network's menu, and back.
+#[test]
+fn a_person_asks_the_network() {
+    let kinds = [("huawei", "huawei-e173"), ("plain", "generic")];
+    let mut simulation = Simulation::start(&kinds, &[]);
+    for modem in ["huawei", "plain"] {
+        simulation.order(&format!("{modem} ussd *144# 1 balance, 2 airtime"));
+        simulation.order(&format!("{modem} ussd *144#>1 You have 5.00"));
+    }
+    let daemon = Daemon::start(&settings(&simulation, &["huawei", "plain"], ""));
+    let place = daemon.folder().to_path_buf();
+    for modem in ["huawei", "plain"] {
+        daemon
+            .wait_until("it is up", |daemon| daemon.log().contains(&format!("{modem} is up")).then_some(()));
+        let menu = rapidsms(&place, &["ussd", modem, "*144#"]);
+        assert_eq!((menu.code, menu.out.as_str()), (0, "1 balance, 2 airtime\n"), "{}", menu.err);
+        let choice = rapidsms(&place, &["ussd", modem, "1"]);
+        assert_eq!((choice.code, choice.out.as_str()), (0, "You have 5.00\n"), "{}", choice.err);
+    }
+    for (words, code, why) in [
+        (["ussd", "nobody", "*144#"], 1, "no backend named \"nobody\""),
+        (["ussd", "plain", "*144#\"\r"], 1, "a code has"),
+        (["ussd", "plain", "*999#"], 1, ""),
+    ] {
+        let ran = rapidsms(&place, &words);
+        assert!(ran.code == code && ran.err.contains(why), "{words:?}: {} {}", ran.code, ran.err);
+    }
+    let ended = daemon.stop();
+    assert_eq!(ended.code, 0);
+    assert_eq!(rapidsms(ended.folder.path(), &["ussd", "plain", "*144#"]).code, 4);
 }

@@ -5,6 +5,7 @@ use rapidsms::backends::gsm::{Balance, Rules};
 use rapidsms::message::{
     About, Connection, Ids, Incoming, MessageId, Origin, Outgoing, Report, SendFailure, Wishes,
 };
+use rapidsms::numbers::{Destinations, Numbering};
 use rapidsms::pdu::{
     self, Address, Alphabet, DataCoding, Deliver, NetworkTime, Pdu, Prefix, Side, Status, StatusReport,
     UserData,
@@ -47,6 +48,8 @@ struct Play {
     asked: VecDeque<String>,
     refusing: bool,
     ids: Ids,
+    /// The message that was received last.
+    last: MessageId,
     sent: HashMap<String, MessageId>,
     place: String,
 }
@@ -70,6 +73,7 @@ pub fn play_file(name: &str, text: &str) {
         let mut rules = Rules::new("Zain".into());
         let settings = steps.iter().filter_map(|(_, step)| step.strip_prefix("set "));
         settings.for_each(|setting| set(&mut rules, setting));
+        let mut ids = Ids::new(None, 7);
         let mut play = Play {
             driver: Driver::new(rules),
             now: Duration::from_secs(1000),
@@ -78,7 +82,8 @@ pub fn play_file(name: &str, text: &str) {
             auto: false,
             asked: VecDeque::new(),
             refusing: false,
-            ids: Ids::new(None, 7),
+            last: ids.next(Timestamp::default()),
+            ids,
             sent: HashMap::new(),
             place: String::new(),
         };
@@ -104,9 +109,23 @@ fn set(rules: &mut Rules, setting: &str) {
         "storages" => rules.storages = value.split(' ').map(str::to_string).collect(),
         "sweep" => rules.sweep = seconds(),
         "report" => rules.report = value == "true",
+        "country" => {
+            let words: Vec<&str> = value.split(' ').collect();
+            let [code, national, international] = words[..] else {
+                panic!("country CODE NATIONAL INTERNATIONAL")
+            };
+            rules.numbering = Some(Numbering::new(code, national, international).expect("a country"));
+        }
+        "destinations" => {
+            let (allowed, denied) = value.split_once(" not ").unwrap_or((value, ""));
+            let words = |words: &str| words.split_whitespace().map(str::to_string).collect::<Vec<_>>();
+            rules.destinations = Destinations::new(&words(allowed), &words(denied)).expect("prefixes");
+        }
+        "reply_to_short_codes" => rules.answering.short_codes = value == "true",
         "hang_up" => rules.hang_up = value == "true",
         "call_text" => rules.call_text = Some(value.into()),
         "most_parts" => rules.splitting.most_parts = value.parse().expect("a number"),
+        "transliterate" => rules.transliterate = Some(pdu::transliterate::Scope::Latin),
         "balance" => {
             let (code, pattern) = value.split_once(' ').expect("CODE PATTERN");
             let pattern = Some(regex::Regex::new(pattern).expect("a pattern"));
@@ -156,7 +175,7 @@ impl Play {
                 self.hear(text.as_bytes());
             }
             "wait" => self.pass(Duration::from_millis(rest.parse().expect("milliseconds"))),
-            "send" => {
+            "send" | "reply" => {
                 let words: Vec<&str> = rest.splitn(3, ' ').collect();
                 let [name, to, text] = words[..] else { panic!("send NAME TO TEXT") };
                 let wishes =
@@ -170,7 +189,7 @@ impl Play {
                     connection: Connection::new("Zain", to),
                     by: "Zain".into(),
                     text,
-                    in_response_to: None,
+                    in_response_to: (sign == "reply").then_some(self.last),
                     attempt: 1,
                     expires_at: Timestamp::from_seconds(3600),
                     origin: Origin::Real,
@@ -185,6 +204,11 @@ impl Play {
             "store" => self.refusing = rest == "full",
             "stop" => {
                 self.driver.stop(self.now);
+                self.drain();
+            }
+            "ask" => {
+                assert!(self.driver.wants_question(), "{}: it takes no question", self.place);
+                self.driver.ask(rest, self.now);
                 self.drain();
             }
             "lost" => {
@@ -245,7 +269,10 @@ impl Play {
                     self.log.push_back(self.delivered(&incoming));
                     let result = match self.refusing {
                         true => Err(Refused::new(Refusal::Store, "the disk is full")),
-                        false => Ok(self.ids.next(Timestamp::default())),
+                        false => {
+                            self.last = self.ids.next(Timestamp::default());
+                            Ok(self.last)
+                        }
                     };
                     self.driver.delivered(source, result, self.now);
                     continue;
@@ -278,6 +305,8 @@ impl Play {
                 }
                 Effect::Up(sentence) => format!("! up {sentence}"),
                 Effect::Note(sentence) => format!("! note {sentence}"),
+                Effect::Answered(Ok(text)) => format!("! answered {text}"),
+                Effect::Answered(Err(why)) => format!("! unanswered {why}"),
                 Effect::PinTried => "! pin tried".into(),
                 Effect::PinWorked => "! pin worked".into(),
                 Effect::Reopen => "! reopen".into(),
@@ -400,10 +429,10 @@ fn deliver(from: &str, text: &str, part: Option<(u8, u8)>) -> String {
     }
     let deliver = Deliver {
         more_messages: false,
-        loop_prevention: false,
+        loop_prevention: text.starts_with("forwarded"),
         report_wanted: false,
         reply_path: false,
-        originator: Address::parse(from).expect("an address"),
+        originator: address(from),
         protocol: if text.starts_with("silent") { 0x40 } else { 0 },
         data_coding: DataCoding::of(plan.alphabet),
         service_center_time: time(),
@@ -413,13 +442,21 @@ fn deliver(from: &str, text: &str, part: Option<(u8, u8)>) -> String {
     pdu::to_hex(&pdu::with_service_center(None, &deliver.encode().expect("octets")).expect("octets"))
 }
 
+/// A number or a name; `national:` before a number gives it that type.
+fn address(text: &str) -> Address {
+    match text.strip_prefix("national:") {
+        Some(number) => Address { kind: 0xA1, ..Address::number(number).expect("a number") },
+        None => Address::parse(text).expect("an address"),
+    }
+}
+
 fn report(reference: u8, to: &str, status: u8) -> String {
     let report = StatusReport {
         more_messages: false,
         loop_prevention: false,
         of_command: false,
         message_reference: reference,
-        recipient: Address::number(to).expect("a number"),
+        recipient: address(to),
         service_center_time: time(),
         discharge_time: time(),
         status: Status(status),

@@ -11,7 +11,6 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Instant;
 use tempfile::TempDir;
 
 /// A running simulation in a folder of its own, with a control socket and a ledger.
@@ -231,6 +230,23 @@ fn two_modems_write_to_each_other() {
     simulation.stop();
 }
 
+/// What a test needs that ends the other side at a certain moment.
+#[test]
+fn a_program_can_wait_for_an_event() {
+    let mut simulation = Simulation::start(&["zain"], &["--commands", "--latency", "50"]);
+    let mut port = Port::open(&simulation.path("zain"));
+    simulation.order("zain < +254700000001 hello");
+    simulation.order("await zain stored");
+    port.write("AT+CMGD=1\r");
+    simulation.order("await zain command");
+    // Known, and not yet done.
+    assert_eq!(simulation.ledger("command")[0]["line"], "+CMGD=1");
+    simulation.order("await zain deleted");
+    assert_eq!(simulation.ledger("deleted").len(), 1);
+    assert!(simulation.ask("await zain").starts_with("error: await takes"));
+    simulation.stop();
+}
+
 #[test]
 fn orders_of_a_file_and_of_a_pipe() {
     let place = folder("");
@@ -327,12 +343,7 @@ fn smstools_receives_deletes_and_sends() {
     let mut child =
         command.spawn().unwrap_or_else(|error| panic!("smsd: {error}; scripts/test installs smstools"));
     assert_eq!(simulation.next_shown(), "zain > +15550100001 From smstools");
-    // It has its rounds of a second; each question here takes as long as an order.
-    let begun = Instant::now();
-    while simulation.ledger("deleted").is_empty() {
-        assert!(begun.elapsed() < PATIENCE, "{}", fs::read_to_string(path("logfile")).unwrap_or_default());
-        simulation.order("wait 20ms");
-    }
+    simulation.order("await zain deleted");
     kill_process(Pid::from_child(&child), Signal::TERM).expect("it is there");
     child.wait().expect("it ends");
     let received = fs::read_dir(place.join("incoming")).expect("the folder").filter_map(Result::ok);

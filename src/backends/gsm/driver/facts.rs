@@ -46,6 +46,8 @@ pub struct Facts {
     pub routing: Option<Routing>,
     /// The service center's number in the SIM.
     pub service_center: Option<String>,
+    /// The last one that was in it: what a modem loses in mid-life is put back.
+    pub known_center: Option<String>,
     /// Whether it is in a network; `None` also when the modem does not say.
     pub registration: Option<Registration>,
     /// How strong the signal is.

@@ -4,42 +4,43 @@
 //! It loses nothing: what cannot be decoded, and what is no text from a person (silent messages, data for the SIM or a phone's programs,
 //! voice mail signs), goes to the router with its octets and the reason, and is set aside there.
 
+use super::super::rules::Rules;
 use crate::message::{About, Connection, Incoming, Name, Part, Report, Verdict};
-use crate::pdu::address::Value;
-use crate::pdu::{
-    self, Address, Alphabet, Decoded, Deliver, Payload, Pdu, Prefix, Side, StatusClass, StatusReport,
-};
+use crate::numbers::Numbering;
+use crate::pdu::address::{NumberType, Value};
+use crate::pdu::{self, Address, Decoded, Deliver, Payload, Pdu, Prefix, Side, StatusClass, StatusReport};
 use sha2::{Digest as _, Sha256};
 
 /// What came.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Arrival {
-    /// For the router's apps, or to be set aside.
-    Message(Box<Incoming>),
+    /// For the router's apps, or to be set aside. Whether the network forbids automatic answers to it (TP-LP, clause 9.2.3.28).
+    Message(Box<Incoming>, bool),
     /// What became of a message that was sent, by the name that [`report_name`] gave it.
     Report(Report),
 }
 
 /// Stands for the sender of what has none.
-const NOBODY: &str = "unknown";
+pub(super) const NOBODY: &str = "unknown";
 
 /// First octet (TP-MMS): whether more messages wait differs from delivery to delivery of the same message.
 const MORE_MESSAGES: u8 = 0x04;
 
 /// Decodes one message of the storage or the line.
-pub fn arrival(backend: &Name, imsi: Option<&str>, digits: &str) -> Arrival {
+pub fn arrival(rules: &Rules, imsi: Option<&str>, digits: &str) -> Arrival {
+    let backend = &rules.backend;
     let octets = match pdu::from_hex(digits) {
         Ok(octets) => octets,
         Err(error) => return unreadable(backend, digits.as_bytes().to_vec(), &error.to_string()),
     };
     match pdu::decode(&octets, Some(Side::Network), Prefix::Detect) {
-        Ok(Decoded { pdu: Pdu::StatusReport(report), .. }) => Arrival::Report(report_of(backend, &report)),
+        Ok(Decoded { pdu: Pdu::StatusReport(report), .. }) => Arrival::Report(report_of(rules, &report)),
         Ok(decoded) => match &decoded.pdu {
             Pdu::Deliver(deliver) => {
-                let mut incoming = message(backend, imsi, deliver);
+                let mut incoming = message(rules, imsi, deliver);
                 incoming.redelivery_key = Some(redelivery_key(&octets, decoded.length));
                 incoming.raw = Some(octets);
-                Arrival::Message(Box::new(incoming))
+                Arrival::Message(Box::new(incoming), deliver.loop_prevention)
             }
             _ => unreadable(backend, octets, "it is neither a message for us nor a report"),
         },
@@ -69,15 +70,28 @@ pub fn report_name(reference: u8, number: &Address) -> String {
     format!("{reference}/{tail}")
 }
 
-fn report_of(backend: &Name, report: &StatusReport) -> Report {
+/// An address in the one spelling that this line has for it. A name that looks like a number stays a name.
+fn spelled(address: &Address, numbering: Option<&Numbering>) -> String {
+    let written = address.to_string();
+    match (numbering, address.number_type()) {
+        (None, _) | (_, NumberType::Alphanumeric) => written,
+        (Some(numbering), NumberType::National) => numbering.normalise_national(&written).into_owned(),
+        (Some(numbering), _) => numbering.normalise(&written).into_owned(),
+    }
+}
+
+fn report_of(rules: &Rules, report: &StatusReport) -> Report {
     let verdict = match report.status.class() {
         StatusClass::Delivered => Verdict::Delivered,
         StatusClass::StillTrying => Verdict::Underway,
         StatusClass::Permanent | StatusClass::Ended => Verdict::Failed,
     };
+    // Networks name the recipient in another form than the message did.
+    let recipient = Address::number(&spelled(&report.recipient, rules.numbering.as_ref()));
+    let recipient = recipient.as_ref().unwrap_or(&report.recipient);
     Report {
-        backend: backend.clone(),
-        about: About::Remote(report_name(report.message_reference, &report.recipient)),
+        backend: rules.backend.clone(),
+        about: About::Remote(report_name(report.message_reference, recipient)),
         verdict,
         note: Some(format!("{} ({})", report.status.sentence(), report.discharge_time)),
     }
@@ -87,19 +101,20 @@ fn unreadable(backend: &Name, raw: Vec<u8>, why: &str) -> Arrival {
     let key = redelivery_key(&raw, raw.len());
     let mut incoming = Incoming::undecodable(Connection::new(backend.clone(), NOBODY), raw, why);
     incoming.redelivery_key = Some(key);
-    Arrival::Message(Box::new(incoming))
+    Arrival::Message(Box::new(incoming), false)
 }
 
-fn message(backend: &Name, imsi: Option<&str>, deliver: &Deliver) -> Incoming {
-    let originator = deliver.originator.to_string();
+fn message(rules: &Rules, imsi: Option<&str>, deliver: &Deliver) -> Incoming {
+    let originator = spelled(&deliver.originator, rules.numbering.as_ref());
     let identity = if originator.trim().is_empty() { NOBODY.to_string() } else { originator };
-    let mut incoming = Incoming::new(Connection::new(backend.clone(), identity), "");
+    let mut incoming = Incoming::new(Connection::new(rules.backend.clone(), identity), "");
     incoming.source_time = deliver.service_center_time.timestamp();
     let concat = deliver.user_data.header.as_ref().and_then(pdu::Header::concat);
     let text = deliver.user_data.text();
-    if let Some(reason) = set_aside(deliver) {
+    let purpose = deliver.purpose();
+    if !purpose.is_for_people() {
         incoming.text = text.unwrap_or_default();
-        incoming.undecodable = Some(reason);
+        incoming.undecodable = Some(purpose.sentence().to_string());
         return incoming;
     }
     match concat.filter(|concat| concat.total > 1 && (1..=concat.total).contains(&concat.sequence)) {
@@ -127,34 +142,6 @@ fn units(deliver: &Deliver) -> Vec<u16> {
         }
         _ => deliver.user_data.text().unwrap_or_default().encode_utf16().collect(),
     }
-}
-
-/// Why it is no text from a person to whom something could be answered.
-fn set_aside(deliver: &Deliver) -> Option<String> {
-    let ports = deliver.user_data.header.as_ref().and_then(pdu::Header::ports);
-    if deliver.is_silent() {
-        return Some("a silent message (type 0): nobody should see it".into());
-    }
-    if matches!(deliver.protocol, 0x7C..=0x7F) {
-        return Some("data for the SIM or the modem, not for a person".into());
-    }
-    if let Some(ports) = ports {
-        return Some(format!("data for a program on a phone: port {}", ports.destination));
-    }
-    if let Some(waiting) = deliver.data_coding.indication() {
-        let sign = if waiting.active { "on" } else { "off" };
-        return Some(format!(
-            "the network switches the sign for waiting messages {sign}: {:?}",
-            waiting.kind
-        ));
-    }
-    if deliver.data_coding.alphabet() == Alphabet::Data8 || deliver.data_coding.is_compressed() {
-        return Some("octets that are no text".into());
-    }
-    if deliver.data_coding.class() == Some(2) {
-        return Some("a message for the SIM (class 2)".into());
-    }
-    None
 }
 
 /// The message without its service center, which may be another one at the second delivery of the same message.

@@ -7,7 +7,8 @@
 
 use super::super::rules::Rules;
 use super::facts::{Facts, Routing};
-use crate::modem::answers::{self, Pin};
+use super::sim;
+use crate::modem::answers;
 use crate::modem::{Answer, Class, Command, ModemError, Outcome, storage};
 use std::time::Duration;
 
@@ -69,12 +70,12 @@ pub const LADDER: &[Step] = &[
     Step { name: "model", ask: |_, _, _| ask("AT+CGMM"), hear: model },
     Step { name: "IMEI", ask: imei_question, hear: imei },
     // 27.007 8.3: the SIM and its PIN.
-    Step { name: "SIM", ask: |_, _, _| ask_pin(), hear: sim_state },
-    Step { name: "PIN tries left", ask: pin_tries_question, hear: pin_tries },
-    Step { name: "PIN", ask: give_pin, hear: pin_given },
-    Step { name: "SIM unlocked", ask: after_pin, hear: sim_unlocked },
-    Step { name: "IMSI", ask: |_, _, _| ask("AT+CIMI"), hear: imsi },
-    Step { name: "ICCID", ask: iccid_question, hear: iccid },
+    Step { name: "SIM", ask: |_, _, _| sim::ask_pin(), hear: sim::sim_state },
+    Step { name: "PIN tries left", ask: sim::pin_tries_question, hear: sim::pin_tries },
+    Step { name: "PIN", ask: sim::give_pin, hear: sim::pin_given },
+    Step { name: "SIM unlocked", ask: sim::after_pin, hear: sim::sim_unlocked },
+    Step { name: "IMSI", ask: |_, _, _| ask("AT+CIMI"), hear: sim::imsi },
+    Step { name: "ICCID", ask: sim::iccid_question, hear: sim::iccid },
     // Huawei sticks chatter about their signal several times a second until this.
     Step { name: "chatter off", ask: chatter_off, hear: |_, _, answer, _| optional(answer) },
     Step { name: "init strings", ask: init_string, hear: init_answer },
@@ -102,20 +103,15 @@ pub const LADDER: &[Step] = &[
 /// Setting the radio to full function makes some modems log in anew before they answer.
 const RADIO_TIME: Duration = Duration::from_secs(60);
 /// A SIM is busy for seconds after the start of its modem, rarely for a minute.
-const BUSY_WAIT: Duration = Duration::from_secs(2);
-const BUSY_TRIES: u32 = 30;
+pub(super) const BUSY_WAIT: Duration = Duration::from_secs(2);
+pub(super) const BUSY_TRIES: u32 = 30;
 
-fn ask(text: &str) -> Ask {
+pub(super) fn ask(text: &str) -> Ask {
     Ask::Command(Command::new(text))
 }
 
-/// Some modems say no `OK` after this answer.
-fn ask_pin() -> Ask {
-    Ask::Command(Command::new("AT+CPIN?").ok_may_lack(Duration::from_secs(1)))
-}
-
 /// What the modem said, for people.
-fn said(answer: &Answer) -> String {
+pub(super) fn said(answer: &Answer) -> String {
     match &answer.outcome {
         Outcome::Ok | Outcome::Assumed if answer.lines.is_empty() => "OK and nothing else".into(),
         Outcome::Ok | Outcome::Assumed => answer.lines.join(" / ").chars().take(200).collect(),
@@ -140,7 +136,7 @@ fn first_that_works(answer: &Answer, nth: u32, ways: u32) -> Heard {
 }
 
 /// Waits while the SIM is busy; `None` when it is not, or has been for too long.
-fn busy(answer: &Answer, nth: u32) -> Option<Heard> {
+pub(super) fn busy(answer: &Answer, nth: u32) -> Option<Heard> {
     let busy = matches!(&answer.outcome, Outcome::Error(error) if error.is_busy());
     (busy && nth < BUSY_TRIES).then(|| Heard::Wait(BUSY_WAIT, said(answer)))
 }
@@ -185,7 +181,7 @@ fn imei(rules: &Rules, facts: &mut Facts, answer: &Answer, nth: u32) -> Heard {
 }
 
 /// The port may lead to another modem than the settings mean, because sticks changed places.
-fn is_the_one(what: &str, wanted: Option<&str>, found: Option<&str>) -> Heard {
+pub(super) fn is_the_one(what: &str, wanted: Option<&str>, found: Option<&str>) -> Heard {
     match (wanted, found) {
         (Some(wanted), Some(found)) if wanted != found => {
             Heard::Lost(format!("another one is at this port: its {what} is {found}, not {wanted}"))
@@ -195,155 +191,6 @@ fn is_the_one(what: &str, wanted: Option<&str>, found: Option<&str>) -> Heard {
         }
         _ => Heard::Done,
     }
-}
-
-fn sim_state(_: &Rules, facts: &mut Facts, answer: &Answer, nth: u32) -> Heard {
-    facts.pin_wanted = false;
-    if let Some(wait) = busy(answer, nth) {
-        return wait;
-    }
-    match &answer.outcome {
-        Outcome::Error(error @ (ModemError::Cme(10 | 13 | 15) | ModemError::Cms(310 | 313 | 315))) => {
-            Heard::Lost(error.to_string())
-        }
-        Outcome::Error(ModemError::Cme(11) | ModemError::Cms(311)) => {
-            facts.pin_wanted = true;
-            Heard::Done
-        }
-        Outcome::Error(error @ (ModemError::Cme(12) | ModemError::Cms(316))) => {
-            Heard::Refused(error.to_string())
-        }
-        Outcome::Error(_) if nth == 0 => Heard::Wait(BUSY_WAIT, said(answer)),
-        Outcome::Error(_) => Heard::Without(said(answer)),
-        Outcome::TimedOut if answer.lines.is_empty() => Heard::Lost("the modem does not answer AT+CPIN?".into()),
-        _ => match answers::pin(&answer.lines) {
-            Some(Pin::Ready | Pin::Second) => Heard::Done,
-            Some(Pin::Pin) => {
-                facts.pin_wanted = true;
-                Heard::Done
-            }
-            Some(Pin::Puk) => Heard::Refused(
-                "the SIM is blocked: put it into a phone, unblock it with its PUK, then correct the PIN in the settings".into(),
-            ),
-            Some(Pin::Other(wanted)) => {
-                Heard::Refused(format!("the modem wants {wanted}: it is locked; unlock it with its maker's or network's code"))
-            }
-            None => Heard::Without(said(answer)),
-        },
-    }
-}
-
-/// 27.007 8.65; sticks that do not know it are asked by their makers' names for it.
-fn pin_tries_question(_: &Rules, facts: &Facts, nth: u32) -> Ask {
-    if !facts.pin_wanted {
-        return Ask::Skip;
-    }
-    match nth {
-        0 => ask(r#"AT+CPINR="SIM PIN""#),
-        1 => ask("AT^CPIN?"),
-        2 => ask("AT+SPIC"),
-        _ => Ask::Skip,
-    }
-}
-
-fn pin_tries(_: &Rules, facts: &mut Facts, answer: &Answer, nth: u32) -> Heard {
-    let number = |name: &str, at: usize| {
-        let fields = answers::fields(answers::value(&answer.lines, name)?);
-        fields.get(at)?.parse::<u8>().ok()
-    };
-    // `+CPINR: SIM PIN,3,3`; `^CPIN: SIM PIN,,10,3,10,3` (PUK, PIN, PUK2, PIN2); `+SPIC: 3,10,0,10`.
-    facts.pin_tries = match nth {
-        0 => number("+CPINR", 1),
-        1 => number("^CPIN", 3),
-        _ => number("+SPIC", 0),
-    };
-    if facts.pin_tries.is_none() { Heard::Next } else { Heard::Done }
-}
-
-/// A SIM blocks itself after three wrong PINs, and a service that is restarted all night tries more often than that. So a PIN is given once; when
-/// it did not work, only another PIN in the settings is tried again.
-fn give_pin(rules: &Rules, facts: &Facts, nth: u32) -> Ask {
-    if !facts.pin_wanted || nth > 0 {
-        return Ask::Skip;
-    }
-    let left = match facts.pin_tries {
-        Some(left) => format!("; {left} tries are left"),
-        None => String::new(),
-    };
-    let Some(pin) = &rules.pin else {
-        return Ask::Refused(format!(
-            "the SIM wants its PIN and the settings have none: set pin = {{ env = \"NAME\" }}{left}"
-        ));
-    };
-    if facts.pin_tries == Some(0) {
-        return Ask::Refused(
-            "the SIM takes no PIN any more: put it into a phone and unblock it with its PUK".into(),
-        );
-    }
-    if rules.pin_was_tried && facts.pin_tries.is_none_or(|left| left < 3) {
-        return Ask::Refused(format!(
-            "this PIN was given to this modem before and the SIM did not open{left}: correct pin in the settings; it is not tried again"
-        ));
-    }
-    Ask::GivePin(Command::new(format!("AT+CPIN=\"{}\"", pin.expose())).within(Duration::from_secs(30)))
-}
-
-fn pin_given(_: &Rules, facts: &mut Facts, answer: &Answer, _: u32) -> Heard {
-    facts.pin_given = true;
-    match &answer.outcome {
-        Outcome::Error(error) => Heard::Refused(format!(
-            "the SIM did not take the PIN ({error}): correct pin in the settings; this one is not tried again"
-        )),
-        // Whether it opened is asked next.
-        _ => Heard::Done,
-    }
-}
-
-fn after_pin(_: &Rules, facts: &Facts, _: u32) -> Ask {
-    if facts.pin_given { ask_pin() } else { Ask::Skip }
-}
-
-fn sim_unlocked(_: &Rules, facts: &mut Facts, answer: &Answer, nth: u32) -> Heard {
-    let pin = answers::pin(&answer.lines).filter(|_| answer.is_ok());
-    match pin {
-        Some(Pin::Ready | Pin::Second) => {
-            facts.pin_wanted = false;
-            Heard::Done
-        }
-        Some(Pin::Puk) => {
-            Heard::Refused("the SIM is blocked now: put it into a phone and unblock it with its PUK".into())
-        }
-        _ if nth < BUSY_TRIES => Heard::Wait(BUSY_WAIT, said(answer)),
-        Some(Pin::Pin) => Heard::Refused(
-            "the SIM still wants its PIN: correct pin in the settings; this one is not tried again".into(),
-        ),
-        _ => Heard::Lost(format!("the SIM did not become ready after its PIN: {}", said(answer))),
-    }
-}
-
-fn imsi(rules: &Rules, facts: &mut Facts, answer: &Answer, nth: u32) -> Heard {
-    if let Some(wait) = busy(answer, nth) {
-        return wait;
-    }
-    facts.imsi = answers::imsi(&answer.lines).filter(|_| answer.is_ok());
-    is_the_one("IMSI", rules.imsi.as_deref(), facts.imsi.as_deref())
-}
-
-fn iccid_question(_: &Rules, _: &Facts, nth: u32) -> Ask {
-    match nth {
-        0 => Ask::Command(Command::new("AT+CCID").expects("+ICCID")),
-        1 => ask("AT+ICCID"),
-        2 => ask("AT^ICCID?"),
-        _ => Ask::Skip,
-    }
-}
-
-fn iccid(rules: &Rules, facts: &mut Facts, answer: &Answer, nth: u32) -> Heard {
-    facts.iccid = answers::iccid(&answer.lines).filter(|_| answer.is_ok());
-    if facts.iccid.is_none() && nth < 2 {
-        return Heard::Next;
-    }
-    is_the_one("ICCID", rules.iccid.as_deref(), facts.iccid.as_deref())
 }
 
 fn chatter_off(_: &Rules, facts: &Facts, _: u32) -> Ask {
@@ -384,8 +231,8 @@ fn message_service(_: &Rules, facts: &mut Facts, answer: &Answer, _: u32) -> Hea
 }
 
 /// Broadcasts and what only names others are no storages of messages.
-fn is_storage(name: &String) -> bool {
-    !matches!(name.as_str(), "BM" | "TA" | "MT" | "DM" | "")
+fn is_storage(name: &str) -> bool {
+    !matches!(name, "BM" | "TA" | "MT" | "DM" | "")
 }
 
 fn storages(rules: &Rules, facts: &mut Facts, answer: &Answer, nth: u32) -> Heard {
@@ -396,7 +243,7 @@ fn storages(rules: &Rules, facts: &mut Facts, answer: &Answer, nth: u32) -> Hear
     let known = |list: Option<&Vec<String>>| {
         let names = list.into_iter().flatten().map(|name| name.to_ascii_uppercase());
         let mut known: Vec<String> = Vec::new();
-        for name in names.filter(is_storage).take(8) {
+        for name in names.filter(|name| is_storage(name)).take(8) {
             if !known.contains(&name) {
                 known.push(name);
             }
@@ -528,19 +375,26 @@ fn service_center(_: &Rules, facts: &mut Facts, answer: &Answer, nth: u32) -> He
         return wait;
     }
     facts.service_center = answers::service_center(&answer.lines).filter(|_| answer.is_ok());
-    match facts.service_center {
-        Some(_) => Heard::Done,
+    match &facts.service_center {
+        Some(center) => {
+            facts.known_center = Some(center.clone());
+            Heard::Done
+        }
+        None if facts.known_center.is_some() => Heard::Done,
         None => Heard::Without(format!("the SIM has no service center: {}", said(answer))),
     }
 }
 
 fn set_service_center(rules: &Rules, facts: &Facts, _: u32) -> Ask {
-    match &rules.service_center {
-        Some(wanted) if facts.service_center.as_deref() != Some(wanted.as_str()) => {
-            Ask::Command(center_command(wanted))
-        }
+    match wanted_center(rules, facts) {
+        Some(wanted) if facts.service_center.as_ref() != Some(wanted) => Ask::Command(center_command(wanted)),
         _ => Ask::Skip,
     }
+}
+
+/// The settings' own, else the one that was in the SIM.
+pub fn wanted_center<'a>(rules: &'a Rules, facts: &'a Facts) -> Option<&'a String> {
+    rules.service_center.as_ref().or(facts.known_center.as_ref())
 }
 
 /// `AT+CSCA` with the type of number behind it, which some modems demand.
@@ -551,7 +405,7 @@ pub fn center_command(number: &str) -> Command {
 
 fn service_center_set(rules: &Rules, facts: &mut Facts, answer: &Answer, _: u32) -> Heard {
     if answer.is_ok() {
-        facts.service_center = rules.service_center.clone();
+        facts.service_center = wanted_center(rules, facts).cloned();
         return Heard::Done;
     }
     Heard::Without(said(answer))

@@ -3,9 +3,10 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `ladder` | the initialisation, step by step, as data |
+//! | `ladder`, `sim` | the initialisation, step by step, as data |
 //! | `facts` | what was found out about modem and SIM |
 //! | `incoming` | octets to what the router takes |
+//! | `doubt` | a modem whose answers may be late |
 //! | `receiving` | announcements, storages, receipts, deletions |
 //! | `sending` | parts, refusals, references, reports |
 //! | `watching` | network, signal, settings that get lost |
@@ -16,12 +17,14 @@
 //! (acknowledgements, deletions), then by turns what arrived and what is to be sent, then looks at storages and network.
 
 mod calls;
+mod doubt;
 mod facts;
 mod incoming;
 mod ladder;
 mod receiving;
 mod recovery;
 mod sending;
+mod sim;
 pub mod ussd;
 mod watching;
 
@@ -33,6 +36,7 @@ use super::rules::Rules;
 use crate::backends::BackendError;
 use crate::message::{Incoming, MessageId, Receipt, Report, SendFailure};
 use crate::modem::{Answer, Command, Dialogue, Happening, Urc};
+use doubt::Before;
 use ladder::{Ask, Heard, LADDER};
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -52,6 +56,8 @@ pub enum Effect {
     Up(String),
     /// How things are.
     Note(String),
+    /// What came of a person's question to the network.
+    Answered(Result<String, String>),
     /// Remember, before anything else is done, that the PIN was given; when that cannot be remembered, stop.
     PinTried,
     /// The PIN was right.
@@ -80,6 +86,7 @@ pub struct Driver {
     calls: calls::Calls,
     ussd: ussd::Session,
     trials: recovery::Trials,
+    doubt: doubt::Doubt,
     /// How many arrivals in a row were handled while a message waited to be sent.
     arrivals_in_a_row: u32,
     up: bool,
@@ -124,6 +131,8 @@ enum Job {
     HangUp,
     Ussd,
     Restart,
+    /// Its answer is only waited for.
+    Doubt,
 }
 
 /// Arrivals have their turn, and so has what is to be sent.
@@ -149,6 +158,7 @@ impl Driver {
             calls: calls::Calls::default(),
             ussd: ussd::Session::default(),
             trials: recovery::Trials::default(),
+            doubt: doubt::Doubt::default(),
             arrivals_in_a_row: 0,
             up: false,
             stopping: false,
@@ -180,6 +190,7 @@ impl Driver {
         self.hear(happened);
         self.calls.tick(now);
         self.outbox.tick(now);
+        self.ussd_tick();
         if self.stop_by.is_some_and(|by| by <= now) {
             self.end("the router stopped while it was on its way", Ok(()));
         }
@@ -191,6 +202,8 @@ impl Driver {
         let free = self.dialogue.is_ready() && self.job.is_none();
         let timers = match self.phase {
             Phase::Starting if free => vec![self.climb.wait_until],
+            // Nothing else is done until then.
+            Phase::Working if free && self.doubt.quiet_until().is_some() => vec![self.doubt.quiet_until()],
             Phase::Working if free => {
                 vec![
                     self.inbox.next_look(),
@@ -202,7 +215,7 @@ impl Driver {
             Phase::Over => return None,
             _ => Vec::new(),
         };
-        let always = [self.dialogue.deadline(), self.stop_by, self.calls.deadline()];
+        let always = [self.dialogue.deadline(), self.stop_by, self.calls.deadline(), self.ussd_deadline()];
         timers.into_iter().chain(always).flatten().min()
     }
 
@@ -243,6 +256,7 @@ impl Driver {
 
     fn hear(&mut self, happened: Vec<Happening>) {
         for happening in happened {
+            self.disturbed(&happening);
             match happening {
                 Happening::Write(octets) => self.effects.push_back(Effect::Write(octets)),
                 Happening::Ready if self.phase == Phase::Opening => self.begin(),
@@ -265,9 +279,11 @@ impl Driver {
     fn begin(&mut self) {
         self.phase = Phase::Starting;
         self.climb = Climb::default();
-        self.facts = Facts::default();
+        let known_center = self.facts.known_center.take();
+        self.facts = Facts { known_center, ..Facts::default() };
         self.inbox.forget(self.now);
         self.watch.forget();
+        self.doubt = doubt::Doubt::default();
         self.note("starting");
     }
 
@@ -284,7 +300,7 @@ impl Driver {
             Job::Center => self.center_set(answer),
             Job::KeepLink => self.link_kept(answer),
             Job::Look(look) => self.looked(look, answer),
-            Job::HangUp => {}
+            Job::HangUp | Job::Doubt => {}
             Job::Ussd => self.ussd_answered(answer),
             Job::Restart => self.restarted(),
         }
@@ -332,6 +348,15 @@ impl Driver {
         if let Some(urgent) = self.urgent.take() {
             return Some(urgent);
         }
+        if !self.stopping && self.concerns_slots() {
+            match self.before_slots() {
+                Before::Nothing => {}
+                Before::Ask(command, job) => return Some((command, job)),
+                Before::Wait => return None,
+            }
+        } else {
+            self.doubt = doubt::Doubt::default();
+        }
         if let Some(owed) = self.owed() {
             return Some(owed);
         }
@@ -364,10 +389,10 @@ impl Driver {
         if self.waits_for_router() {
             return None;
         }
-        if !self.up {
-            if let Some(look) = self.next_look_at_network() {
-                return Some(look);
-            }
+        if !self.up
+            && let Some(look) = self.next_look_at_network()
+        {
+            return Some(look);
         }
         let asked = self.hang_up().or_else(|| self.next_ussd());
         let asked = asked.or_else(|| self.next_list(self.now));
@@ -488,6 +513,7 @@ impl Driver {
         }
         let written = self.job == Some(Job::Part) && self.dialogue.has_written_text();
         self.drop_message(written, why);
+        self.ussd_over(why);
         self.phase = Phase::Over;
         self.effects.push_back(Effect::Over(result));
     }

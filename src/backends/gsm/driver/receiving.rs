@@ -48,6 +48,8 @@ pub enum Source {
     Direct,
     /// Nothing more to be done.
     Elsewhere,
+    /// As the other, and the network forbids to answer it automatically.
+    NoAnswer(Box<Source>),
 }
 
 /// What is to be fetched, deleted and acknowledged.
@@ -125,13 +127,20 @@ impl Driver {
         self.inbox.next_look = Some(next);
     }
 
+    /// Whether a slot is to be read or deleted now.
+    pub(super) fn concerns_slots(&self) -> bool {
+        let looks = self.inbox.next_look.is_some_and(|next| next <= self.now);
+        looks || self.inbox.has_arrivals() || !self.inbox.unlisted.is_empty() || !self.inbox.deletable.is_empty()
+    }
+
     /// What has to be said to the modem first: acknowledgements, deletions.
     pub(super) fn owed(&mut self) -> Option<(Command, Job)> {
         if self.inbox.acknowledgements > 0 {
             self.inbox.acknowledgements -= 1;
             return Some((Command::new("AT+CNMA"), Job::Acknowledge));
         }
-        while let Some(slot) = self.inbox.deletable.front().cloned() {
+        // At the stop no proof is asked for any more: what is on disk is deleted by the next life.
+        while let Some(slot) = self.inbox.deletable.front().cloned().filter(|_| self.dialogue.is_sure()) {
             if let Some(switch) = self.switch_to(&slot.storage) {
                 return Some(switch);
             }
@@ -317,8 +326,11 @@ impl Driver {
     }
 
     fn arrived(&mut self, digits: &str, source: Source) {
-        match incoming::arrival(&self.rules.backend, self.facts.imsi.as_deref(), digits) {
-            Arrival::Message(incoming) => self.effects.push_back(Effect::Deliver(incoming, source)),
+        match incoming::arrival(&self.rules, self.facts.imsi.as_deref(), digits) {
+            Arrival::Message(incoming, forbids_answers) => {
+                let source = if forbids_answers { Source::NoAnswer(Box::new(source)) } else { source };
+                self.effects.push_back(Effect::Deliver(incoming, source));
+            }
             Arrival::Report(report) => {
                 let early = matches!(&report.about, About::Remote(name) if self.outbox.expects_receipt(name));
                 if !early {
@@ -336,6 +348,15 @@ impl Driver {
 
     /// The router has said what became of a message: it is on disk, or it was refused.
     pub fn delivered(&mut self, source: Source, result: Result<MessageId, Refused>, now: Duration) {
+        let source = match source {
+            Source::NoAnswer(source) => {
+                if let Ok(id) = &result {
+                    self.outbox.answer_not(*id);
+                }
+                *source
+            }
+            source => source,
+        };
         self.settled(source, result.map(|_| ()), now);
     }
 
@@ -374,7 +395,7 @@ impl Driver {
             Source::Direct if self.facts.acknowledges => {
                 self.inbox.acknowledgements = self.inbox.acknowledgements.saturating_add(1);
             }
-            Source::Direct | Source::Elsewhere => {}
+            Source::Direct | Source::Elsewhere | Source::NoAnswer(_) => {}
         }
     }
 

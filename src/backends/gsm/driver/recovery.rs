@@ -80,11 +80,9 @@ impl Driver {
         self.phase = Phase::Starting;
         for happening in abandoned {
             match happening {
-                Happening::Answer(answer) => {
-                    // Any other answer is about a modem that is no more.
-                    if self.job.take() == Some(Job::Part) {
-                        self.part_answered(&answer);
-                    }
+                // Any other answer is about a modem that is no more.
+                Happening::Answer(answer) if self.job.take() == Some(Job::Part) => {
+                    self.part_answered(&answer)
                 }
                 Happening::Write(octets) => self.effects.push_back(Effect::Write(octets)),
                 _ => {}

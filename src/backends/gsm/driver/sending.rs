@@ -4,13 +4,16 @@
 //! it together once. Once Ctrl-Z was written a part may have left, whatever is heard afterwards; without an answer that is said, not
 //! guessed. Reports that come before the message's receipt was told are held back, or left in the modem, until it was.
 
-use super::incoming::report_name;
-use super::ladder::{center_command, needs_ladder};
+use super::incoming::{NOBODY, report_name};
+use super::ladder::{center_command, needs_ladder, wanted_center};
 use super::{Driver, Effect, Job};
 use crate::message::{About, MessageId, Outgoing, Receipt, Report, SendFailure};
 use crate::modem::{Answer, Class, Command, ModemError, Outcome, answers};
+use crate::numbers::{self, Numbering, Sender};
+use crate::pdu::transliterate::shortened;
 use crate::pdu::{self, Address, Submit, Validity};
 use crate::time::Timestamp;
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -18,9 +21,13 @@ use std::time::Duration;
 const UNFINISHED: usize = 64;
 /// Reports that wait for their message's receipt.
 const HELD: usize = 256;
+/// Received messages that must not be answered, as remembered.
+const UNANSWERABLE: usize = 256;
 /// So many messages in a row that failed for the modem's or the network's reasons: pause, then make the modem start anew.
 const PAUSE_AFTER: u32 = 3;
 const RESTART_AFTER: u32 = 8;
+/// Clause 9.2.3.28 of 23.040.
+const NO_ANSWER: &str = "the message that this answers was made or passed on by a service center, which forbids automatic answers (TP-LP)";
 const FIRST_PAUSE: Duration = Duration::from_secs(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
@@ -38,6 +45,8 @@ pub(super) struct Outbox {
     keeps_no_link: bool,
     /// The service center goes into each message, because the modem does not keep it.
     center_in_message: bool,
+    /// Received messages that the network forbids to answer automatically, the last ones; the router's loop guard stands behind this.
+    unanswerable: VecDeque<MessageId>,
 }
 
 #[derive(Debug)]
@@ -86,6 +95,14 @@ impl Outbox {
             || self.unfinished.iter().any(|unfinished| named(&unfinished.left, &unfinished.number))
     }
 
+    /// Answers to this received message are refused.
+    pub(super) fn answer_not(&mut self, id: MessageId) {
+        if self.unanswerable.len() >= UNANSWERABLE {
+            self.unanswerable.pop_front();
+        }
+        self.unanswerable.push_back(id);
+    }
+
     pub(super) fn hold(&mut self, report: Report) {
         if self.held.len() >= HELD {
             self.held.pop_front();
@@ -117,8 +134,11 @@ impl Driver {
     }
 
     fn prepare(&mut self, outgoing: &Outgoing, wall: Timestamp) -> Result<Current, String> {
-        let number = Address::number(&outgoing.connection.identity).map_err(|error| error.to_string())?;
-        let plan = pdu::plan(&outgoing.text, &self.rules.splitting).map_err(|error| error.to_string())?;
+        let number = self.destination(outgoing)?;
+        let scope = self.rules.transliterate;
+        let plain = scope.and_then(|scope| shortened(&outgoing.text, scope, &self.rules.splitting));
+        let text = plain.as_deref().unwrap_or(&outgoing.text);
+        let plan = pdu::plan(text, &self.rules.splitting).map_err(|error| error.to_string())?;
         // The same at each try, here or in the next life of this process, so that a phone knows parts that come twice.
         let reference = outgoing.id.tail().to_le_bytes();
         let reference = u16::from_le_bytes([reference[0], reference[1]]);
@@ -139,9 +159,30 @@ impl Driver {
         Ok(Current { id: outgoing.id, number, parts, left, linked, mended: 0 })
     }
 
+    /// The number that is dialled, unless there is none, or it must not be written to.
+    fn destination(&self, outgoing: &Outgoing) -> Result<Address, String> {
+        let identity = &*outgoing.connection.identity;
+        if let Some(answered) = outgoing.in_response_to {
+            if self.outbox.unanswerable.contains(&answered) {
+                return Err(NO_ANSWER.into());
+            }
+            if !self.rules.answering.answers(identity) {
+                return Err(unanswerable(identity));
+            }
+        }
+        let usual = Numbering::default();
+        let numbering = self.rules.numbering.as_ref();
+        let allowed = self.rules.destinations.check(identity, numbering.unwrap_or(&usual));
+        allowed.map_err(|why| {
+            format!("{identity:?} is not written to: {why} (allowed_destinations, denied_destinations of the settings)")
+        })?;
+        let dialled = numbering.map_or(Cow::Borrowed(identity), |numbering| numbering.normalise(identity));
+        Address::number(&dialled).map_err(|error| error.to_string())
+    }
+
     /// The next command of the message under way.
     pub(super) fn next_part(&mut self) -> Option<(Command, Job)> {
-        let center = self.rules.service_center.clone().or_else(|| self.facts.service_center.clone());
+        let center = wanted_center(&self.rules, &self.facts).cloned();
         let center = center.filter(|_| self.outbox.center_in_message);
         let current = self.outbox.current.as_mut()?;
         if !std::mem::replace(&mut current.linked, true) {
@@ -216,7 +257,7 @@ impl Driver {
         let Some(current) = &mut self.outbox.current else { return };
         current.mended += 1;
         let first = current.mended == 1;
-        match self.rules.service_center.clone().or_else(|| self.facts.service_center.clone()) {
+        match wanted_center(&self.rules, &self.facts).cloned() {
             Some(center) if first => {
                 log::warn!(
                     "backend {}: the modem has lost its service center: set again",
@@ -332,5 +373,19 @@ impl Driver {
             SendFailure::Temporary(format!("{why} between its parts"))
         };
         self.failed(failure, false);
+    }
+}
+
+/// Why a sender that is no telephone is not answered.
+fn unanswerable(identity: &str) -> String {
+    match numbers::sender(identity) {
+        _ if identity == NOBODY => "the message that this answers had no sender".into(),
+        Sender::ShortCode => format!(
+            "{identity:?} is a short code, where mostly a machine answers, and answers may cost: reply_to_short_codes = true in the settings allows them"
+        ),
+        Sender::Name => {
+            format!("{identity:?} is a name, which cannot be dialled: its messages cannot be answered")
+        }
+        Sender::Nobody | Sender::Number => format!("{identity:?} cannot be dialled"),
     }
 }

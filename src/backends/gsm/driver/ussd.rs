@@ -1,9 +1,10 @@
-//! The network's menus (USSD; 3GPP TS 27.007 clause 7.15, TS 23.038 clause 5), used to ask for a prepaid card's balance.
+//! The network's menus (USSD; 3GPP TS 27.007 clause 7.15, TS 23.038 clause 5), used to ask for a prepaid card's balance now and then, and by people.
 //!
 //! Modems differ in how they want the code and how they give the answer: as it is, as the hexadecimal digits of its packed
 //! septets, or as those of UCS-2, whatever the coding beside it says. [`decode`] takes the reading that gives a text; [`Way`] is
 //! learned by trying.
 
+use super::ladder::said;
 use super::{Driver, Effect, Job};
 use crate::modem::answers::Ussd;
 use crate::modem::{Answer, Command};
@@ -14,8 +15,16 @@ use std::time::Duration;
 const FIRST: Duration = Duration::from_secs(60);
 /// The network may take so long over its answer.
 const ANSWER_TIME: Duration = Duration::from_secs(90);
+/// A person waits for an answer so long: a little less than whoever asks for them.
+const PERSON_TIME: Duration = Duration::from_secs(50);
+/// A person may look at a menu so long.
+const MENU_TIME: Duration = Duration::from_secs(120);
 /// After a failure.
 const AGAIN: Duration = Duration::from_secs(3600);
+/// Before another way of writing the code is tried.
+const SHORTLY: Duration = Duration::from_secs(2);
+/// The ways of writing a code.
+const WAYS: u8 = 3;
 
 /// How a modem wants the code.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -29,12 +38,34 @@ pub enum Way {
     Ucs2,
 }
 
-/// A question that is asked now and then.
+/// What is asked, and what waits to be.
 #[derive(Debug, Default)]
 pub(super) struct Session {
     way: Way,
+    /// Ways in which this question was tried in vain.
+    refused: u8,
+    /// When the balance is asked for next.
     next: Option<Duration>,
-    asked: bool,
+    /// What a person wants to ask.
+    wanted: Option<Asked>,
+    /// What the network was asked.
+    asked: Option<Asked>,
+    /// The network showed a person a menu, and waits for their choice until then.
+    menu_until: Option<Duration>,
+}
+
+#[derive(Debug)]
+struct Asked {
+    by: Asker,
+    code: String,
+    /// After this nobody waits any more.
+    until: Duration,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Asker {
+    Person,
+    Clock,
 }
 
 /// The argument of `AT+CUSD=1,...`.
@@ -81,56 +112,165 @@ fn makes_sense(text: &str) -> bool {
 }
 
 impl Driver {
+    /// A person asks the network something; [`Effect::Answered`] says what came of it. Only when [`Driver::wants_question`].
+    pub fn ask(&mut self, code: &str, now: Duration) {
+        self.now = now;
+        if !self.is_up() || self.stopping {
+            return self.person_is_told(Err("the modem is not ready".to_string()));
+        }
+        let until = now.saturating_add(PERSON_TIME);
+        self.ussd.wanted = Some(Asked { by: Asker::Person, code: code.to_string(), until });
+        self.go_on();
+    }
+
+    /// Whether a person's question can be taken: one at a time.
+    pub fn wants_question(&self) -> bool {
+        let by_person = |asked: &Asked| asked.by == Asker::Person;
+        self.ussd.wanted.is_none() && !self.ussd.asked.as_ref().is_some_and(by_person)
+    }
+
     pub(super) fn next_ussd(&mut self) -> Option<(Command, Job)> {
-        let balance = self.rules.balance.as_ref()?;
-        if !self.up {
+        if !self.up || self.ussd.asked.is_some() {
             return None;
         }
+        if let Some(wanted) = self.ussd.wanted.take() {
+            // Within a menu this is the choice.
+            self.ussd.menu_until = None;
+            return Some(self.put(wanted));
+        }
+        if let Some(until) = self.ussd.menu_until {
+            if self.now < until {
+                return None;
+            }
+            self.ussd.menu_until = None;
+            return Some(hang_up());
+        }
+        let code = self.rules.balance.as_ref()?.code.clone();
         let next = *self.ussd.next.get_or_insert(self.now.saturating_add(FIRST));
         if self.now < next {
             return None;
         }
-        if std::mem::take(&mut self.ussd.asked) {
-            log::warn!("backend {}: no answer to {}", self.rules.backend, balance.code);
-            self.ussd.next = Some(self.now.saturating_add(AGAIN));
-            return None;
-        }
-        self.ussd.asked = true;
-        self.ussd.next = Some(self.now.saturating_add(ANSWER_TIME));
-        let code = encode(&balance.code, self.ussd.way);
-        Some((Command::new(format!("AT+CUSD=1,\"{code}\",15")).within(Duration::from_secs(30)), Job::Ussd))
+        Some(self.put(Asked { by: Asker::Clock, code, until: self.now.saturating_add(ANSWER_TIME) }))
     }
 
-    /// When the next question is asked, or no answer is waited for any more.
+    fn put(&mut self, asked: Asked) -> (Command, Job) {
+        let code = encode(&asked.code, self.ussd.way);
+        self.ussd.asked = Some(asked);
+        (Command::new(format!("AT+CUSD=1,\"{code}\",15")).within(Duration::from_secs(30)), Job::Ussd)
+    }
+
+    /// When a free modem is to be asked something.
     pub(super) fn next_ussd_time(&self) -> Option<Duration> {
-        self.ussd.next.filter(|_| self.up && self.rules.balance.is_some())
+        let Session { next, asked, menu_until, .. } = &self.ussd;
+        if !self.up || asked.is_some() {
+            return None;
+        }
+        // While a menu is open, the balance waits.
+        menu_until.or(next.filter(|_| self.rules.balance.is_some()))
+    }
+
+    /// When no answer is waited for any more.
+    pub(super) fn ussd_deadline(&self) -> Option<Duration> {
+        self.ussd.asked.iter().chain(&self.ussd.wanted).map(|asked| asked.until).min()
+    }
+
+    /// Ends what nobody waits for any more.
+    pub(super) fn ussd_tick(&mut self) {
+        let now = self.now;
+        let over = |asked: &mut Asked| asked.until <= now;
+        let never_put = self.ussd.wanted.take_if(over).is_some();
+        if never_put {
+            self.person_is_told(Err("the modem was busy all the time".to_string()));
+        }
+        let Some(asked) = self.ussd.asked.take_if(over) else { return };
+        self.urgent.get_or_insert(hang_up());
+        match asked.by {
+            Asker::Person => {
+                let waited = PERSON_TIME.as_secs();
+                self.person_is_told(Err(format!(
+                    "the network did not answer within {waited} s; should it still do, the log shows it"
+                )));
+            }
+            Asker::Clock => {
+                log::warn!("backend {}: no answer to {}", self.rules.backend, asked.code);
+                self.ussd.next = Some(self.now.saturating_add(AGAIN));
+            }
+        }
+    }
+
+    /// The modem goes, and with it what was asked.
+    pub(super) fn ussd_over(&mut self, why: &str) {
+        if !self.wants_question() {
+            self.person_is_told(Err(why.to_string()));
+        }
+        (self.ussd.wanted, self.ussd.asked, self.ussd.menu_until) = (None, None, None);
+    }
+
+    fn person_is_told(&mut self, answer: Result<String, String>) {
+        self.effects.push_back(Effect::Answered(answer));
     }
 
     pub(super) fn ussd_answered(&mut self, answer: &Answer) {
-        if answer.is_ok() || !self.ussd.asked {
+        if answer.is_ok() {
             return;
         }
-        self.ussd.asked = false;
+        // The end of a session that was over has nothing to say.
+        let Some(asked) = self.ussd.asked.take() else { return };
         self.ussd.way = match self.ussd.way {
             Way::Plain => Way::Packed,
             Way::Packed => Way::Ucs2,
             Way::Ucs2 => Way::Plain,
         };
-        let wait = if self.ussd.way == Way::Plain { AGAIN } else { Duration::from_secs(2) };
-        self.ussd.next = Some(self.now.saturating_add(wait));
+        self.ussd.refused += 1;
+        let every_way = self.ussd.refused == WAYS;
+        if every_way {
+            self.ussd.refused = 0;
+        }
+        match asked.by {
+            Asker::Person if every_way => {
+                let why = format!("the modem refused {}: {}", asked.code, said(answer));
+                self.person_is_told(Err(why));
+            }
+            Asker::Person => self.ussd.wanted = Some(asked),
+            Asker::Clock => {
+                let wait = if every_way { AGAIN } else { SHORTLY };
+                self.ussd.next = Some(self.now.saturating_add(wait));
+            }
+        }
     }
 
     pub(super) fn ussd_news(&mut self, ussd: &Ussd) {
         let text = ussd.text.as_deref().map(|text| decode(text, ussd.coding)).unwrap_or_default();
         log::info!("backend {}: the network says: {text}", self.rules.backend);
-        let Some(balance) = &self.rules.balance else { return };
-        if !std::mem::take(&mut self.ussd.asked) {
-            return;
+        self.ussd.refused = 0;
+        let Some(asked) = self.ussd.asked.take() else { return };
+        let is_menu = ussd.status == 1;
+        match asked.by {
+            Asker::Person => {
+                self.ussd.menu_until = is_menu.then(|| self.now.saturating_add(MENU_TIME));
+                self.person_is_told(match (ussd.status, text.is_empty()) {
+                    (_, false) => Ok(text),
+                    (4, _) => Err("the network does not know this code, or does not do this".to_string()),
+                    (5, _) => Err("the network took too long".to_string()),
+                    (status, _) => Err(format!("the network ended it without a word (status {status})")),
+                });
+            }
+            Asker::Clock => {
+                self.balance_came(&text);
+                if is_menu {
+                    // It waits for a choice, and would keep the line.
+                    self.urgent = Some(hang_up());
+                }
+            }
         }
+    }
+
+    fn balance_came(&mut self, text: &str) {
+        let Some(balance) = &self.rules.balance else { return };
         let found = match &balance.pattern {
-            None => Some(text.clone()),
+            None => Some(text.to_string()),
             Some(pattern) => pattern
-                .captures(&text)
+                .captures(text)
                 .and_then(|found| found.get(1).or(found.get(0)))
                 .map(|found| found.as_str().to_string()),
         };
@@ -141,9 +281,10 @@ impl Driver {
         self.ussd.next = Some(self.now.saturating_add(balance.every));
         let sentence = self.facts.sentence();
         self.effects.push_back(Effect::Note(sentence));
-        if ussd.status == 1 {
-            // It is a menu that waits for a choice, and would keep the line.
-            self.urgent = Some((Command::new("AT+CUSD=2"), Job::Ussd));
-        }
     }
+}
+
+/// Ends what the network still waits for.
+fn hang_up() -> (Command, Job) {
+    (Command::new("AT+CUSD=2"), Job::Ussd)
 }
