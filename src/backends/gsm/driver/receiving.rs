@@ -130,7 +130,10 @@ impl Driver {
     /// Whether a slot is to be read or deleted now.
     pub(super) fn concerns_slots(&self) -> bool {
         let looks = self.inbox.next_look.is_some_and(|next| next <= self.now);
-        looks || self.inbox.has_arrivals() || !self.inbox.unlisted.is_empty() || !self.inbox.deletable.is_empty()
+        looks
+            || self.inbox.has_arrivals()
+            || !self.inbox.unlisted.is_empty()
+            || !self.inbox.deletable.is_empty()
     }
 
     /// What has to be said to the modem first: acknowledgements, deletions.
