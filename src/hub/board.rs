@@ -21,6 +21,8 @@ pub struct Notices {
     pub progress_at: Timestamp,
     /// The backends by name.
     pub backends: BTreeMap<Name, BackendNotice>,
+    /// The groups in the order of the settings file.
+    pub groups: Vec<GroupNotice>,
     /// Why nothing is accepted, if so.
     pub trouble: Option<String>,
     /// How far the wall clock lies behind the newest message.
@@ -97,6 +99,15 @@ pub struct BackendNotice {
     pub last_out: Option<Timestamp>,
 }
 
+/// Backends that send from one queue.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct GroupNotice {
+    /// The group's name.
+    pub name: Name,
+    /// Its members.
+    pub members: Vec<Name>,
+}
+
 /// Whether the router is well, and what is not.
 #[derive(Clone, Debug, Serialize)]
 pub struct Health {
@@ -110,6 +121,12 @@ impl Board {
     /// The notices; hold them only for a moment.
     pub fn lock(&self) -> MutexGuard<'_, Notices> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether messages can be sent to a backend or a group of this name.
+    pub fn knows(&self, name: &str) -> bool {
+        let notices = self.lock();
+        notices.backends.contains_key(name) || notices.groups.iter().any(|group| *group.name == *name)
     }
 
     /// A copy of one backend's notice.

@@ -255,10 +255,7 @@ impl Router {
                     (State::Failed, Some(refused.reason))
                 } else if let Err(why) = &queue {
                     (State::Failed, Some(why.clone()))
-                } else if let Err(why) = loop_guard
-                    .then(|| Self::loop_guard(&mut self.guard, &draft, heard, now))
-                    .unwrap_or(Ok(()))
-                {
+                } else if let Err(why) = Self::loop_guard(&mut self.guard, loop_guard, &draft, heard, now) {
                     log::warn!("reply to {} cancelled: {why}", draft.connection);
                     self.counters.loops += 1;
                     (State::Cancelled, Some(why))
@@ -277,11 +274,12 @@ impl Router {
 
     pub(super) fn loop_guard(
         guard: &mut LoopGuard,
+        guarded: bool,
         draft: &Draft,
         heard: Option<&Connection>,
         now: Timestamp,
     ) -> Result<(), String> {
-        if draft.in_response_to.is_some() {
+        if guarded && draft.in_response_to.is_some() {
             guard.may_reply(heard.unwrap_or(&draft.connection), &draft.text, now)
         } else {
             Ok(())

@@ -5,7 +5,7 @@ use super::supervisor::{self, Leaving, Running};
 use super::wall;
 use crate::apps::Host;
 use crate::guard;
-use crate::hub::board::{BackendNotice, BackendState, Board};
+use crate::hub::board::{BackendNotice, BackendState, Board, GroupNotice};
 use crate::hub::event::{Answered, Event, LineId, LineNews, Mouth, Question};
 use crate::message::{Direction, Name, Outgoing, SendFailure};
 use crate::registry::Registry;
@@ -391,9 +391,15 @@ impl Core {
         }
     }
 
-    /// Notes the places of the backends in the settings file.
+    /// Notes the places of the backends in the settings file, and the groups.
     fn put_in_order(&self) {
         let mut board = self.board.lock();
+        let member = |member: &MemberSettings| member.backend.as_str().into();
+        let group = |group: &GroupSettings| GroupNotice {
+            name: group.name.as_str().into(),
+            members: group.members.iter().map(member).collect(),
+        };
+        board.groups = self.settings.groups.iter().map(group).collect();
         for (place, backend) in self.settings.backends.iter().enumerate() {
             if let Some(notice) = board.backends.get_mut(backend.name.as_str()) {
                 notice.place = place;
@@ -713,6 +719,5 @@ pub(crate) fn backend_policy(settings: &BackendSettings, window: usize) -> Backe
             utc_offset: limits.utc_offset,
         },
         rate: Rate { per_minute: limits.rate, min_gap: limits.gap },
-        ..BackendPolicy::real()
     }
 }

@@ -63,9 +63,12 @@ fn answer(
         }),
         ["api", "v1", "backends"] => {
             let waiting = reader.pieces()?;
-            let notices = board.lock().in_order();
+            let (notices, groups) = {
+                let board = board.lock();
+                (board.in_order(), board.groups.clone())
+            };
             let backends: Vec<_> = notices.iter().map(|notice| Backend::of(notice, &waiting)).collect();
-            Ok(Response::json(200, &serde_json::json!({ "backends": backends })))
+            Ok(Response::json(200, &serde_json::json!({ "backends": backends, "groups": groups })))
         }
         _ => Ok(Response::error(404, "there is nothing here; the Message Tester is at /httptester/")),
     }
@@ -134,7 +137,7 @@ fn query(request: &Request) -> Result<Query, Response> {
 fn messages(query: &Query, board: &Board, reader: &mut dyn Reader) -> Result<Response, StoreError> {
     let page = reader.messages(query)?;
     if let (Some(name), true) = (&query.backend, page.messages.is_empty())
-        && board.backend(name).is_none()
+        && !board.knows(name)
         && !reader.tally()?.iter().any(|count| *count.backend == **name)
     {
         return Ok(site::unknown_backend(name));

@@ -63,7 +63,7 @@ pub(super) fn page(request: &Request) -> Result<Response, askama::Error> {
 
 fn counted(wanted: &Wanted, board: &Board) -> Result<Count, Response> {
     if let Some(name) = &wanted.backend
-        && board.backend(name).is_none()
+        && !board.knows(name)
     {
         return Err(site::unknown_backend(name));
     }

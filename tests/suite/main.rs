@@ -10,6 +10,7 @@ mod documents;
 mod door;
 mod faults;
 mod fuzz;
+mod groups;
 mod gsm;
 mod gsm_long;
 mod idle;

@@ -4,6 +4,7 @@
 use super::stage::*;
 use proptest::prelude::*;
 use rapidsms::message::*;
+use rapidsms::router::{Balance, GroupPolicy, Member};
 use std::collections::{HashMap, HashSet};
 
 /// One thing that happens.
@@ -57,14 +58,17 @@ enum Act {
     Restart,
 }
 
-const KINDS: [&str; 7] = ["echo", "twice", "later", "panic", "cancel", "nothing", "to tnm +9"];
+const KINDS: [&str; 8] =
+    ["echo", "twice", "later", "panic", "cancel", "nothing", "to tnm +9", "to airtime +4"];
 const BACKENDS: [&str; 3] = ["zain", "tnm", "tester"];
+/// Where programs send to: the backends, and a group of the first two.
+const GOALS: [&str; 4] = ["zain", "tnm", "tester", "airtime"];
 
 fn acts() -> impl Strategy<Value = Act> {
     prop_oneof![
         6 => (0..6usize, 0..KINDS.len()).prop_map(|(who, kind)| Act::Says { who, kind }),
         4 => (0..4usize, 1..4u16).prop_map(|(message, sequence)| Act::Piece { message, sequence }),
-        3 => (0..6usize).prop_map(|who| Act::Submits { who }),
+        4 => (0..8usize).prop_map(|who| Act::Submits { who }),
         8 => Just(Act::Turn),
         6 => (any::<usize>(), 0..6usize).prop_map(|(which, outcome)| Act::Tells { which, outcome }),
         1 => (any::<usize>(), any::<bool>()).prop_map(|(which, delivered)| Act::Reports { which, delivered }),
@@ -113,7 +117,7 @@ impl Ledger {
             }
             Act::Submits { who } => {
                 self.said += 1;
-                let to = Connection::new(BACKENDS[who % 3], format!("+{who}"));
+                let to = Connection::new(GOALS[who % 4], format!("+{who}"));
                 let draft = Draft::new(to, format!("text {}", self.said));
                 self.taken.extend(stage.submit(draft, "api", None, now).ok());
             }
@@ -134,7 +138,7 @@ impl Ledger {
             }
             Act::Reports { which, delivered } if !self.given.is_empty() => {
                 let outgoing = &self.given[which % self.given.len()];
-                let (id, backend) = (outgoing.id, outgoing.connection.backend.clone());
+                let (id, backend) = (outgoing.id, outgoing.by.clone());
                 self.reported.insert(id);
                 let about = About::Id(id);
                 let verdict = if delivered { Verdict::Delivered } else { Verdict::Failed };
@@ -216,7 +220,7 @@ impl Ledger {
             *self.copies.entry(outgoing.id).or_default() -= 1;
         }
         if matches!(&result, Err(SendFailure::Untried(_))) {
-            stage.backend_down(&outgoing.connection.backend);
+            stage.backend_down(&outgoing.by);
         }
         stage.tells(outgoing, result);
     }
@@ -315,6 +319,18 @@ impl Ledger {
 
 fn live(stage: &mut Stage, acts: &[Act]) {
     let mut ledger = Ledger::default();
+    let member = |backend: &str, prefixes: &[&str]| Member {
+        backend: backend.into(),
+        prefixes: prefixes.iter().map(|prefix| (*prefix).to_string()).collect(),
+    };
+    stage.policy.groups = vec![GroupPolicy {
+        name: "airtime".into(),
+        members: vec![member("zain", &["+4"]), member("tnm", &[])],
+        balance: Balance::InTurn,
+        replies: acts.len() % 2 == 0,
+    }];
+    let policy = stage.policy.clone();
+    stage.set_policy(policy);
     for act in acts {
         ledger.apply(act, stage);
         ledger.assert_order(stage);
