@@ -6,6 +6,7 @@
 //! | `ladder`, `sim` | the initialisation, step by step, as data |
 //! | `facts` | what was found out about modem and SIM |
 //! | `incoming` | octets to what the router takes |
+//! | `asides` | further parts of what is no text |
 //! | `receiving` | announcements, storages, receipts, deletions |
 //! | `sending` | parts, refusals, references, reports |
 //! | `watching` | network, signal, settings that get lost |
@@ -15,6 +16,7 @@
 //! One command is under way at a time. When it is over, [`Driver::go_on`] picks the next: what is owed to the modem first
 //! (acknowledgements, deletions), then by turns what arrived and what is to be sent, then looks at storages and network.
 
+mod asides;
 mod calls;
 mod facts;
 mod incoming;
@@ -78,6 +80,7 @@ pub struct Driver {
     effects: VecDeque<Effect>,
     climb: Climb,
     inbox: receiving::Inbox,
+    asides: asides::Asides,
     outbox: sending::Outbox,
     watch: watching::Watch,
     calls: calls::Calls,
@@ -147,6 +150,7 @@ impl Driver {
             effects: VecDeque::new(),
             climb: Climb::default(),
             inbox: receiving::Inbox::default(),
+            asides: asides::Asides::default(),
             outbox: sending::Outbox::default(),
             watch: watching::Watch::default(),
             calls: calls::Calls::default(),

@@ -320,7 +320,8 @@ impl Driver {
 
     fn arrived(&mut self, digits: &str, source: Source) {
         match incoming::arrival(&self.rules, self.facts.imsi.as_deref(), digits) {
-            Arrival::Message(incoming, forbids_answers) => {
+            Arrival::Message(mut incoming, forbids_answers) => {
+                self.asides.judge(&mut incoming, self.now);
                 let source = if forbids_answers { Source::NoAnswer(Box::new(source)) } else { source };
                 self.effects.push_back(Effect::Deliver(incoming, source));
             }
