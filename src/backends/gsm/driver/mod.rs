@@ -8,7 +8,7 @@
 //! | `incoming` | octets to what the router takes |
 //! | `asides` | further parts of what is no text |
 //! | `receiving` | announcements, storages, receipts, deletions |
-//! | `sending` | parts, refusals, references, reports |
+//! | `sending`, `stored` | parts, refusals, references, reports; the other way of sending |
 //! | `watching` | network, signal, settings that get lost |
 //! | `recovery` | a modem that is mute, has started anew, or is sick |
 //! | `calls`, `ussd` | who calls; the network's menus |
@@ -25,6 +25,7 @@ mod receiving;
 mod recovery;
 mod sending;
 mod sim;
+mod stored;
 pub mod ussd;
 mod watching;
 
@@ -123,7 +124,10 @@ enum Job {
     List(String),
     Delete(Slot),
     Acknowledge,
+    /// The part may leave from here on.
     Part,
+    /// The part is put where it will be sent from.
+    Write,
     Center,
     KeepLink,
     Look(watching::Look),
@@ -276,6 +280,7 @@ impl Driver {
         let known_center = self.facts.known_center.take();
         self.facts = Facts { known_center, ..Facts::default() };
         self.inbox.forget(self.now);
+        self.outbox.forget();
         self.watch.forget();
         self.note("starting");
     }
@@ -290,6 +295,7 @@ impl Driver {
             Job::Delete(slot) => self.deleted(&slot, answer),
             Job::Acknowledge => self.acknowledged(answer),
             Job::Part => self.part_answered(answer),
+            Job::Write => self.part_written(answer),
             Job::Center => self.center_set(answer),
             Job::KeepLink => self.link_kept(answer),
             Job::Look(look) => self.looked(look, answer),
@@ -495,7 +501,8 @@ impl Driver {
         if self.phase == Phase::Over {
             return;
         }
-        let written = self.job == Some(Job::Part) && self.dialogue.has_written_text();
+        let written =
+            self.job == Some(Job::Part) && (self.dialogue.has_written_text() || self.outbox.is_in_storage());
         self.drop_message(written, why);
         self.ussd_over(why);
         self.phase = Phase::Over;
