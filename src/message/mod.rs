@@ -9,7 +9,7 @@ use std::time::Duration;
 
 mod parts;
 
-pub use parts::{PART_LIMIT, PARTS_LIMIT, Part, joined_text, pack_raw, part_numbers, unpack_raw};
+pub use parts::{CUT_ESCAPE, PART_LIMIT, PARTS_LIMIT, Part, joined_text, pack_raw, part_numbers, unpack_raw};
 
 /// The longest text the router takes from a source or a program, in octets of UTF-8. What is put together from many pieces may be longer.
 pub const TEXT_LIMIT: usize = 64 * 1024;

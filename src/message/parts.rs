@@ -7,6 +7,9 @@ pub const PART_LIMIT: usize = 1_024;
 pub const PARTS_LIMIT: u16 = 255;
 /// The longest [`Part::set`], in octets.
 const SET_LIMIT: usize = 256;
+/// The last unit of a piece that ends in the midst of a character: the escape of the GSM alphabet, whose letter begins the next piece
+/// (TS 23.038, 6.2.1). No letter of that alphabet is this unit.
+pub const CUT_ESCAPE: u16 = 0x1B;
 /// What stands where pieces are missing.
 const GAP: &str = "[...]";
 
@@ -41,19 +44,55 @@ pub fn joined_text<'a>(total: u16, pieces: impl IntoIterator<Item = (u16, &'a [u
     let mut run: Vec<u16> = Vec::new();
     let mut next = 1;
     for (sequence, units) in pieces {
+        let mut units = units;
         if sequence > next {
+            end_run(&mut run);
             text.push_str(&String::from_utf16_lossy(&std::mem::take(&mut run)));
             let before = if text.is_empty() { "" } else { " " };
             text.extend([before, GAP, " "]);
         }
+        if run.last() == Some(&CUT_ESCAPE)
+            && let Some((letter, rest)) = units.split_first()
+        {
+            run.pop();
+            run.push(escaped(*letter));
+            units = rest;
+        }
         run.extend_from_slice(units);
         next = sequence.saturating_add(1);
     }
+    end_run(&mut run);
     text.push_str(&String::from_utf16_lossy(&run));
     if next <= total {
         text.extend([" ", GAP]);
     }
     text
+}
+
+/// An escape without its letter is a blank (TS 23.038, 6.2.1.1).
+fn end_run(run: &mut [u16]) {
+    if let Some(last) = run.last_mut().filter(|last| **last == CUT_ESCAPE) {
+        *last = u16::from(b' ');
+    }
+}
+
+/// What a letter of the default alphabet means behind an escape (TS 23.038, 6.2.1.1); itself where it means nothing.
+fn escaped(letter: u16) -> u16 {
+    const MEANINGS: [(char, char); 10] = [
+        ('\n', '\u{C}'),
+        ('\u{39B}', '^'),
+        ('(', '{'),
+        (')', '}'),
+        ('/', '\\'),
+        ('<', '['),
+        ('=', '~'),
+        ('>', ']'),
+        ('\u{A1}', '|'),
+        ('e', '\u{20AC}'),
+    ];
+    let units = |letter: char| u16::try_from(u32::from(letter)).unwrap_or(0xFFFD);
+    let meaning = MEANINGS.into_iter().find(|(plain, _)| units(*plain) == letter);
+    meaning.map_or(letter, |(_, escaped)| units(escaped))
 }
 
 /// The raw octets of several pieces as those of one message: for each piece its number in two octets, how many octets follow in four (both
@@ -126,6 +165,23 @@ mod tests {
         let smile: Vec<u16> = "\u{1F600}".encode_utf16().collect();
         assert_eq!(joined_text(2, [(1, &smile[..1]), (2, &smile[1..])]), "\u{1F600}");
         assert_eq!(joined_text(3, [(1, &smile[..1]), (3, &smile[1..])]), "\u{FFFD} [...] \u{FFFD}");
+    }
+
+    #[test]
+    fn a_border_may_cut_an_escape_from_its_letter() {
+        for (letter, whole) in
+            ["\n\u{C}", "\u{39B}^", "({", ")}", "/\\", "<[", "=~", ">]", "\u{A1}|", "e\u{20AC}", "xx"].map(
+                |pair| {
+                    let mut letters = pair.chars();
+                    (letters.next().unwrap(), letters.next().unwrap())
+                },
+            )
+        {
+            assert_eq!(text(2, &[(1, "one\u{1B}"), (2, &format!("{letter}e"))]), format!("one{whole}e"));
+        }
+        assert_eq!(text(3, &[(1, "one\u{1B}"), (2, ""), (3, "e")]), "one\u{20AC}");
+        assert_eq!(text(3, &[(1, "one\u{1B}"), (3, "e")]), "one  [...] e");
+        assert_eq!(text(2, &[(1, "one\u{1B}")]), "one  [...]");
     }
 
     #[test]

@@ -292,6 +292,11 @@ pub fn reference(lines: &[String]) -> Option<u8> {
     fields(line.split_once([':', '='])?.1).first()?.parse().ok()
 }
 
+/// The slot that a message was written to (`+CMGW: <index>`, 27.005 3.5.3).
+pub fn written_to(lines: &[String]) -> Option<u32> {
+    fields(value(lines, "+CMGW")?).first()?.parse().ok()
+}
+
 /// `+CUSD` (27.007 7.15).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Ussd {

@@ -211,6 +211,24 @@ fn misfortunes_lose_nothing() {
     assert_eq!(daemon.stop().code, 0);
 }
 
+#[test]
+fn a_modem_that_refuses_to_send_directly_sends_from_its_storage() {
+    let mut simulation = Simulation::start(&[("zain", "generic")], &[]);
+    simulation.order("zain refuse +CMGS cms 303");
+    let daemon = Daemon::start(&settings(&simulation, &["zain"], ""));
+    let long = "long ".repeat(60);
+    for text in ["one", long.trim(), "two"] {
+        simulation.order(&format!("zain < {FROM} echo {text}"));
+        simulation.shows(&format!("zain > {FROM} {}", &text[..3]));
+        assert_eq!(simulation.copies("zain", text), 1, "{text}");
+    }
+    let count = |event| simulation.events("zain", event).len();
+    assert_eq!(count("drafted"), 4);
+    let is_empty = || count("deleted") == count("stored") + count("drafted");
+    daemon.wait_until("the modem is empty", |_| is_empty().then_some(()));
+    assert_eq!(daemon.stop().code, 0);
+}
+
 /// One exchange with a router that dies as it enters the `k`th system call of this kind on the port. `false`: there are not so many.
 fn killed_at(call: &str, k: usize) -> bool {
     let mut simulation = Simulation::start(&[("zain", "generic")], &[]);

@@ -345,7 +345,7 @@ impl Play {
         let what = match (&incoming.undecodable, &incoming.part) {
             (Some(why), _) => format!("aside: {why}"),
             (None, Some(part)) => {
-                let text = String::from_utf16_lossy(&part.units);
+                let text = String::from_utf16_lossy(&part.units).replace('\u{1B}', "␛");
                 format!("{}/{} of {}: {text}", part.sequence, part.total, part.set)
             }
             (None, None) => incoming.text.clone(),
@@ -421,11 +421,19 @@ fn time() -> NetworkTime {
 }
 
 fn deliver(from: &str, text: &str, part: Option<(u8, u8)>) -> String {
-    let plan = pdu::plan(text, &pdu::Splitting::default()).expect("a short text");
+    let whole = text.trim_end_matches('␛');
+    let plan = pdu::plan(whole, &pdu::Splitting::default()).expect("a short text");
     let mut user_data = UserData { header: None, payload: plan.parts[0].payload.clone() };
+    if let pdu::Payload::Gsm7(septets) = &mut user_data.payload {
+        septets.extend(text.chars().skip(whole.chars().count()).map(|_| pdu::gsm7::ESCAPE));
+    }
     if let Some((sequence, total)) = part {
         let concat = pdu::Concat { reference: 77, total, sequence, bits: 8 };
-        user_data.header = Some(pdu::Header { elements: Vec::new() }.with_concat(concat));
+        let mut header = pdu::Header { elements: Vec::new() };
+        if text.starts_with("ported") {
+            header = header.with_ports(pdu::Ports { destination: 9204, source: 0, bits: 16 });
+        }
+        user_data.header = Some(header.with_concat(concat));
     }
     let deliver = Deliver {
         more_messages: false,

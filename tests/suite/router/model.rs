@@ -327,7 +327,7 @@ fn live(stage: &mut Stage, acts: &[Act]) {
         name: "airtime".into(),
         members: vec![member("zain", &["+4"]), member("tnm", &[])],
         balance: Balance::InTurn,
-        replies: acts.len() % 2 == 0,
+        replies: acts.len().is_multiple_of(2),
     }];
     let policy = stage.policy.clone();
     stage.set_policy(policy);

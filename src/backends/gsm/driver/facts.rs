@@ -40,6 +40,8 @@ pub struct Facts {
     pub receiving: Vec<String>,
     /// The storage that reading and deleting refer to just now.
     pub current: Option<String>,
+    /// The storage that messages are written to and sent from, where the modem took it together with the others.
+    pub writing: Option<String>,
     /// Ways of announcing that are worth trying, best first, as the arguments of `AT+CNMI=`.
     pub routings: Vec<String>,
     /// The one that the modem took; without one the storages are looked through more often.

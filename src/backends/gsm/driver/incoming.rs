@@ -5,16 +5,19 @@
 //! voice mail signs), goes to the router with its octets and the reason, and is set aside there.
 
 use super::super::rules::Rules;
-use crate::message::{About, Connection, Incoming, Name, Part, Report, Verdict};
+use crate::message::{About, CUT_ESCAPE, Connection, Incoming, Name, Part, Report, Verdict};
 use crate::numbers::Numbering;
 use crate::pdu::address::{NumberType, Value};
-use crate::pdu::{self, Address, Decoded, Deliver, Payload, Pdu, Prefix, Side, StatusClass, StatusReport};
+use crate::pdu::gsm7::{self, ESCAPE};
+use crate::pdu::{
+    self, Address, Decoded, Deliver, Payload, Pdu, Prefix, Side, StatusClass, StatusReport, Tables,
+};
 use sha2::{Digest as _, Sha256};
 
 /// What came.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Arrival {
-    /// For the router's apps, or to be set aside. Whether the network forbids automatic answers to it (TP-LP, clause 9.2.3.28).
+    /// For the router's apps, or to be set aside; what is set aside has its part as well, for those after it. Whether the network forbids automatic answers to it (TP-LP, clause 9.2.3.28).
     Message(Box<Incoming>, bool),
     /// What became of a message that was sent, by the name that [`report_name`] gave it.
     Report(Report),
@@ -110,35 +113,41 @@ fn message(rules: &Rules, imsi: Option<&str>, deliver: &Deliver) -> Incoming {
     let mut incoming = Incoming::new(Connection::new(rules.backend.clone(), identity), "");
     incoming.source_time = deliver.service_center_time.timestamp();
     let concat = deliver.user_data.header.as_ref().and_then(pdu::Header::concat);
-    let text = deliver.user_data.text();
+    let concat = concat.filter(|concat| concat.total > 1 && (1..=concat.total).contains(&concat.sequence));
     let purpose = deliver.purpose();
     if !purpose.is_for_people() {
-        incoming.text = text.unwrap_or_default();
         incoming.undecodable = Some(purpose.sentence().to_string());
-        return incoming;
     }
-    match concat.filter(|concat| concat.total > 1 && (1..=concat.total).contains(&concat.sequence)) {
-        Some(concat) => {
-            // Another SIM counts its references anew.
-            let set = format!("{}/{}/{}", imsi.unwrap_or_default(), concat.bits, concat.reference);
-            incoming.part = Some(Part {
-                set,
-                total: u16::from(concat.total),
-                sequence: u16::from(concat.sequence),
-                units: units(deliver),
-            });
-        }
-        None => incoming.text = text.unwrap_or_default(),
+    if let Some(concat) = concat {
+        // Another SIM counts its references anew.
+        let set = format!("{}/{}/{}", imsi.unwrap_or_default(), concat.bits, concat.reference);
+        incoming.part = Some(Part {
+            set,
+            total: u16::from(concat.total),
+            sequence: u16::from(concat.sequence),
+            units: units(deliver, concat.sequence < concat.total),
+        });
+    }
+    if concat.is_none() || incoming.undecodable.is_some() {
+        incoming.text = deliver.user_data.text().unwrap_or_default();
     }
     incoming
 }
 
-/// The UTF-16 units of a part, as they are: a border may cut a surrogate pair.
-fn units(deliver: &Deliver) -> Vec<u16> {
+/// The UTF-16 units of a part, as they are: a border may cut a surrogate pair. Where it cuts an escape from its letter (3GPP TS 23.038 clause
+/// 6.2.1 forbids it, and some senders do it), the escape stays, and whoever joins the parts makes one character of both.
+fn units(deliver: &Deliver, goes_on: bool) -> Vec<u16> {
     match &deliver.user_data.payload {
         Payload::Ucs2(octets) => {
             let (pairs, _) = octets.as_chunks::<2>();
             pairs.iter().map(|pair| u16::from_be_bytes(*pair)).collect()
+        }
+        Payload::Gsm7(septets) if goes_on && deliver.user_data.tables() == Tables::default() => {
+            let escapes = septets.iter().rev().take_while(|septet| **septet == ESCAPE).count();
+            // Two are a blank, as everywhere.
+            let (text, cut) = septets.split_at(septets.len() - escapes % 2);
+            let text = gsm7::decode(text, Tables::default());
+            text.encode_utf16().chain(cut.iter().map(|_| CUT_ESCAPE)).collect()
         }
         _ => deliver.user_data.text().unwrap_or_default().encode_utf16().collect(),
     }

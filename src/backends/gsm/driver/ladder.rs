@@ -289,6 +289,7 @@ fn storages_set(_: &Rules, facts: &mut Facts, answer: &Answer, nth: u32) -> Hear
     let at = usize::try_from(nth / 3).unwrap_or(usize::MAX);
     if answer.is_ok() {
         facts.current = facts.receiving.get(at).cloned();
+        facts.writing = facts.current.clone().filter(|_| nth % 3 < 2);
         return Heard::Done;
     }
     if at + 1 >= facts.receiving.len() && nth % 3 == 2 {

@@ -7,8 +7,9 @@
 //! | `facts` | what was found out about modem and SIM |
 //! | `incoming` | octets to what the router takes |
 //! | `doubt` | a modem whose answers may be late |
+//! | `asides` | further parts of what is no text |
 //! | `receiving` | announcements, storages, receipts, deletions |
-//! | `sending` | parts, refusals, references, reports |
+//! | `sending`, `stored` | parts, refusals, references, reports; the other way of sending |
 //! | `watching` | network, signal, settings that get lost |
 //! | `recovery` | a modem that is mute, has started anew, or is sick |
 //! | `calls`, `ussd` | who calls; the network's menus |
@@ -16,6 +17,7 @@
 //! One command is under way at a time. When it is over, [`Driver::go_on`] picks the next: what is owed to the modem first
 //! (acknowledgements, deletions), then by turns what arrived and what is to be sent, then looks at storages and network.
 
+mod asides;
 mod calls;
 mod doubt;
 mod facts;
@@ -25,6 +27,7 @@ mod receiving;
 mod recovery;
 mod sending;
 mod sim;
+mod stored;
 pub mod ussd;
 mod watching;
 
@@ -81,6 +84,7 @@ pub struct Driver {
     effects: VecDeque<Effect>,
     climb: Climb,
     inbox: receiving::Inbox,
+    asides: asides::Asides,
     outbox: sending::Outbox,
     watch: watching::Watch,
     calls: calls::Calls,
@@ -124,7 +128,10 @@ enum Job {
     List(String),
     Delete(Slot),
     Acknowledge,
+    /// The part may leave from here on.
     Part,
+    /// The part is put where it will be sent from.
+    Write,
     Center,
     KeepLink,
     Look(watching::Look),
@@ -153,6 +160,7 @@ impl Driver {
             effects: VecDeque::new(),
             climb: Climb::default(),
             inbox: receiving::Inbox::default(),
+            asides: asides::Asides::default(),
             outbox: sending::Outbox::default(),
             watch: watching::Watch::default(),
             calls: calls::Calls::default(),
@@ -282,6 +290,7 @@ impl Driver {
         let known_center = self.facts.known_center.take();
         self.facts = Facts { known_center, ..Facts::default() };
         self.inbox.forget(self.now);
+        self.outbox.forget();
         self.watch.forget();
         self.doubt = doubt::Doubt::default();
         self.note("starting");
@@ -297,6 +306,7 @@ impl Driver {
             Job::Delete(slot) => self.deleted(&slot, answer),
             Job::Acknowledge => self.acknowledged(answer),
             Job::Part => self.part_answered(answer),
+            Job::Write => self.part_written(answer),
             Job::Center => self.center_set(answer),
             Job::KeepLink => self.link_kept(answer),
             Job::Look(look) => self.looked(look, answer),
@@ -511,7 +521,8 @@ impl Driver {
         if self.phase == Phase::Over {
             return;
         }
-        let written = self.job == Some(Job::Part) && self.dialogue.has_written_text();
+        let written =
+            self.job == Some(Job::Part) && (self.dialogue.has_written_text() || self.outbox.is_in_storage());
         self.drop_message(written, why);
         self.ussd_over(why);
         self.phase = Phase::Over;

@@ -6,6 +6,7 @@
 //! was stored and could not be deleted is remembered, and not read again.
 
 use super::incoming::{self, Arrival};
+use super::stored::has_no_such_command;
 use super::{Driver, Effect, Job};
 use crate::message::{About, MessageId};
 use crate::modem::storage::{self, Stored};
@@ -62,6 +63,9 @@ pub(super) struct Inbox {
     /// On disk and perhaps not deleted: what was in the slot.
     stored: BTreeMap<Slot, String>,
     acknowledgements: u32,
+    /// `AT+CNMA=0` instead of `AT+CNMA`; and whether the modem took the one that is used.
+    acknowledges_by_number: bool,
+    acknowledged: bool,
     /// Storages of the present look that were not listed yet.
     unlisted: VecDeque<String>,
     /// How many messages the modem says there are in the storage that is being listed, and how many there could be.
@@ -83,7 +87,13 @@ pub(super) struct Inbox {
 impl Inbox {
     /// The modem has started anew: what its slots hold is not known any more.
     pub(super) fn forget(&mut self, now: Duration) {
-        *self = Inbox { lists_badly: self.lists_badly, next_look: Some(now), ..Inbox::default() };
+        *self = Inbox {
+            lists_badly: self.lists_badly,
+            acknowledges_by_number: self.acknowledges_by_number,
+            acknowledged: self.acknowledged,
+            next_look: Some(now),
+            ..Inbox::default()
+        };
     }
 
     /// When the storages are looked through next, as long as that is not under way.
@@ -140,7 +150,9 @@ impl Driver {
     pub(super) fn owed(&mut self) -> Option<(Command, Job)> {
         if self.inbox.acknowledgements > 0 {
             self.inbox.acknowledgements -= 1;
-            return Some((Command::new("AT+CNMA"), Job::Acknowledge));
+            // 27.005 3.4.4: both mean the same, and some modems take only one of them; none gets a PDU, which several do not survive.
+            let command = if self.inbox.acknowledges_by_number { "AT+CNMA=0" } else { "AT+CNMA" };
+            return Some((Command::new(command), Job::Acknowledge));
         }
         // At the stop no proof is asked for any more: what is on disk is deleted by the next life.
         while let Some(slot) = self.inbox.deletable.front().cloned().filter(|_| self.dialogue.is_sure()) {
@@ -260,8 +272,10 @@ impl Driver {
         for Stored { index, pdu, status, .. } in found.iter().cloned() {
             let Some(index) = index else { continue };
             let stored = Stored { index: Some(index), status, length: None, pdu };
-            if !stored.is_ours() && !stored.is_empty() {
-                let slot = Slot { storage: storage.to_string(), index };
+            let slot = Slot { storage: storage.to_string(), index };
+            if stored.is_ours() && self.owns_what_was_written() {
+                self.no_more_needed(slot, stored.pdu);
+            } else if !stored.is_ours() && !stored.is_empty() {
                 let known = self.inbox.stored.contains_key(&slot) || self.inbox.announced.contains(&slot);
                 if self.inbox.looked && !self.inbox.troubled && !self.inbox.left && !known {
                     self.inbox.announces = Some(false);
@@ -330,7 +344,8 @@ impl Driver {
 
     fn arrived(&mut self, digits: &str, source: Source) {
         match incoming::arrival(&self.rules, self.facts.imsi.as_deref(), digits) {
-            Arrival::Message(incoming, forbids_answers) => {
+            Arrival::Message(mut incoming, forbids_answers) => {
+                self.asides.judge(&mut incoming, self.now);
                 let source = if forbids_answers { Source::NoAnswer(Box::new(source)) } else { source };
                 self.effects.push_back(Effect::Deliver(incoming, source));
             }
@@ -389,16 +404,19 @@ impl Driver {
 
     fn receipt(&mut self, source: Source) {
         match source {
-            Source::Slot(slot, digits) => {
-                if self.inbox.stored.len() < UNDELETED {
-                    self.inbox.stored.insert(slot.clone(), digits);
-                    self.inbox.deletable.push_back(slot);
-                }
-            }
+            Source::Slot(slot, digits) => self.no_more_needed(slot, digits),
             Source::Direct if self.facts.acknowledges => {
                 self.inbox.acknowledgements = self.inbox.acknowledgements.saturating_add(1);
             }
             Source::Direct | Source::Elsewhere | Source::NoAnswer(_) => {}
+        }
+    }
+
+    /// The slot may be emptied.
+    pub(super) fn no_more_needed(&mut self, slot: Slot, digits: String) {
+        if self.inbox.stored.len() < UNDELETED {
+            self.inbox.stored.insert(slot.clone(), digits);
+            self.inbox.deletable.push_back(slot);
         }
     }
 
@@ -408,7 +426,7 @@ impl Driver {
             return;
         }
         log::warn!(
-            "backend {}: slot {} of {} could not be deleted ({:?}): its message is on disk; the next look through the storages tries again",
+            "backend {}: slot {} of {} could not be deleted ({:?}): its message is in the router's store; the next look through the storages tries again",
             self.rules.backend,
             slot.index,
             slot.storage,
@@ -417,10 +435,20 @@ impl Driver {
     }
 
     pub(super) fn acknowledged(&mut self, answer: &Answer) {
-        if !answer.is_ok() {
-            // Late (CMS 340) or not understood: the modem may have switched the routing off (27.005 3.4.4), and the network repeats.
-            log::debug!("backend {}: AT+CNMA: {:?}", self.rules.backend, answer.outcome);
-            self.verify();
+        if answer.is_ok() {
+            self.inbox.acknowledged = true;
+            return;
         }
+        log::debug!("backend {}: {}: {:?}", self.rules.backend, answer.command, answer.outcome);
+        let unknown = matches!(&answer.outcome, Outcome::Error(error) if has_no_such_command(error));
+        if unknown && !self.inbox.acknowledged {
+            self.inbox.acknowledges_by_number = !self.inbox.acknowledges_by_number;
+            if self.inbox.acknowledges_by_number {
+                self.inbox.acknowledgements = self.inbox.acknowledgements.saturating_add(1);
+                return;
+            }
+        }
+        // Late (CMS 340) or not understood: the modem may have switched the routing off (27.005 3.4.4), and the network repeats.
+        self.verify();
     }
 }

@@ -6,6 +6,7 @@
 
 use super::incoming::{NOBODY, report_name};
 use super::ladder::{center_command, needs_ladder, wanted_center};
+use super::stored::{self, Way};
 use super::{Driver, Effect, Job};
 use crate::message::{About, MessageId, Outgoing, Receipt, Report, SendFailure};
 use crate::modem::{Answer, Class, Command, ModemError, Outcome, answers};
@@ -47,6 +48,9 @@ pub(super) struct Outbox {
     center_in_message: bool,
     /// Received messages that the network forbids to answer automatically, the last ones; the router's loop guard stands behind this.
     unanswerable: VecDeque<MessageId>,
+    pub(super) way: Way,
+    /// A part was written into a storage, so the modem can.
+    pub(super) has_stored: bool,
 }
 
 #[derive(Debug)]
@@ -61,6 +65,8 @@ struct Current {
     linked: bool,
     /// How often the service center was mended for the part under way.
     mended: u32,
+    /// The slot from which the part under way is sent.
+    stored: Option<u32>,
 }
 
 #[derive(Debug)]
@@ -93,6 +99,23 @@ impl Outbox {
         };
         self.current.as_ref().is_some_and(|current| named(&current.left, &current.number))
             || self.unfinished.iter().any(|unfinished| named(&unfinished.left, &unfinished.number))
+    }
+
+    /// Whether the part under way lies in a slot of the modem.
+    pub(super) fn is_in_storage(&self) -> bool {
+        self.current.as_ref().is_some_and(|current| current.stored.is_some())
+    }
+
+    pub(super) fn stored_in(&mut self, slot: Option<u32>) {
+        self.current.iter_mut().for_each(|current| current.stored = slot);
+    }
+
+    /// The modem has started anew: what its slots hold is not known, and what it refused it may take.
+    pub(super) fn forget(&mut self) {
+        self.stored_in(None);
+        if self.way == Way::Neither {
+            self.way = Way::Direct;
+        }
     }
 
     /// Answers to this received message are refused.
@@ -156,7 +179,7 @@ impl Driver {
         let left =
             known.filter(|known| known.parts == parts.len()).map(|known| known.left).unwrap_or_default();
         let linked = parts.len() < 2 || self.outbox.keeps_no_link;
-        Ok(Current { id: outgoing.id, number, parts, left, linked, mended: 0 })
+        Ok(Current { id: outgoing.id, number, parts, left, linked, mended: 0, stored: None })
     }
 
     /// The number that is dialled, unless there is none, or it must not be written to.
@@ -193,8 +216,12 @@ impl Driver {
         let center = center.and_then(|center| Address::number(&center).ok());
         let octets = pdu::with_service_center(center.as_ref(), part)
             .unwrap_or_else(|_| [&[0], part.as_slice()].concat());
-        let command = Command::send(part.len(), pdu::to_hex(&octets));
-        Some((command.within(self.rules.send_time), Job::Part))
+        let digits = pdu::to_hex(&octets);
+        Some(match (&self.outbox.way, current.stored) {
+            (Way::Storage(_), Some(slot)) => (stored::send(slot, self.rules.send_time), Job::Part),
+            (Way::Storage(_), None) => (stored::write(part.len(), &digits), Job::Write),
+            _ => (Command::send(part.len(), digits).within(self.rules.send_time), Job::Part),
+        })
     }
 
     pub(super) fn link_kept(&mut self, answer: &Answer) {
@@ -209,6 +236,18 @@ impl Driver {
     /// The modem has answered to a part, or has not.
     pub(super) fn part_answered(&mut self, answer: &Answer) {
         let reference = answers::reference(&answer.lines);
+        if answer.body_written && self.outbox.way == Way::Direct {
+            self.outbox.way = Way::Proven;
+        }
+        let slot = self.outbox.current.as_mut().and_then(|current| current.stored.take());
+        slot.into_iter().for_each(|slot| self.empty_slot(slot));
+        let may_have_left = answer.body_written || slot.is_some();
+        if !may_have_left
+            && let Outcome::Error(error) = &answer.outcome
+            && self.sends_from_storage_instead(error)
+        {
+            return;
+        }
         let Some(current) = &mut self.outbox.current else { return };
         let part = match current.parts.len() {
             0 | 1 => String::new(),
@@ -237,7 +276,7 @@ impl Driver {
                 let error = error.clone();
                 self.refused(&error, why);
             }
-            Outcome::TimedOut if answer.body_written => {
+            Outcome::TimedOut if may_have_left => {
                 let why = format!("{part}the modem gave no answer: it may have left");
                 self.failed(SendFailure::Unsure(why), true);
             }
@@ -270,7 +309,7 @@ impl Driver {
         }
     }
 
-    fn refused(&mut self, error: &ModemError, why: String) {
+    pub(super) fn refused(&mut self, error: &ModemError, why: String) {
         match error.class() {
             Class::Permanent | Class::OtherSim => self.failed(SendFailure::Permanent(why), false),
             Class::Unsure => self.failed(SendFailure::Unsure(why), true),
@@ -315,7 +354,7 @@ impl Driver {
     }
 
     /// `counts`: whether the reason may lie in the modem.
-    fn failed(&mut self, failure: SendFailure, counts: bool) {
+    pub(super) fn failed(&mut self, failure: SendFailure, counts: bool) {
         let Some(current) = self.outbox.current.take() else { return };
         let unsure = matches!(failure, SendFailure::Unsure(_));
         if !matches!(failure, SendFailure::Permanent(_)) && (unsure || !current.left.is_empty()) {
