@@ -91,7 +91,10 @@ impl Bench {
         let mut text = "INSTALLED_APPS = [\"echo\"]\n[web]\nlisten = \"127.0.0.1:0\"\n".to_string();
         for name in names {
             let port = self.port(name);
-            text += &format!("[INSTALLED_BACKENDS.{name}]\nENGINE = \"gsm\"\nPORT = \"{}\"\n{more}\n", port.display());
+            text += &format!(
+                "[INSTALLED_BACKENDS.{name}]\nENGINE = \"gsm\"\nPORT = \"{}\"\n{more}\n",
+                port.display()
+            );
         }
         text
     }
@@ -112,7 +115,12 @@ impl Bench {
                 let account = books.of(name);
                 format!("{name}: {:?} lie there, {} with the network", account.lying, account.undelivered())
             };
-            assert!(!left.is_zero(), "{:#?}\n{}", names.iter().map(left_over).collect::<Vec<_>>(), daemon.log());
+            assert!(
+                !left.is_zero(),
+                "{:#?}\n{}",
+                names.iter().map(left_over).collect::<Vec<_>>(),
+                daemon.log()
+            );
             let _ = self.shared.1.wait_timeout(books, Duration::from_millis(300));
         }
     }

@@ -102,7 +102,8 @@ impl Account {
 
     /// How long each answer took, from the network to the network, the shortest first.
     pub fn answer_times(&self) -> Vec<Duration> {
-        let answered = self.times.values().filter_map(|(asked, answered)| Some(answered.as_ref()?.since(*asked)));
+        let answered =
+            self.times.values().filter_map(|(asked, answered)| Some(answered.as_ref()?.since(*asked)));
         let mut times: Vec<Duration> = answered.collect();
         times.sort();
         times
@@ -207,7 +208,13 @@ impl Store {
     fn told(&mut self, id: MessageId) -> String {
         let detail = self.reader.message(id).expect("it can be read").expect("it is there");
         let history = detail.history.iter().map(|entry| {
-            format!("\n  {} {} {}: {}", entry.at, entry.state, entry.actor, entry.reason.as_deref().unwrap_or("-"))
+            format!(
+                "\n  {} {} {}: {}",
+                entry.at,
+                entry.state,
+                entry.actor,
+                entry.reason.as_deref().unwrap_or("-")
+            )
         });
         format!("{:?}{}", detail.row, history.collect::<String>())
     }
@@ -248,7 +255,11 @@ impl Store {
             assert_eq!((found[0].state, found[0].partial), (State::Handled, false), "{:?}", found[0]);
             let replies = answers.get(&found[0].id).map_or(&[][..], Vec::as_slice);
             let texts: Vec<&str> = replies.iter().map(|reply| reply.text.as_str()).collect();
-            assert_eq!(Some(&texts[..]), text.strip_prefix("echo ").map(|text| vec![text]).as_deref(), "{text:?}");
+            assert_eq!(
+                Some(&texts[..]),
+                text.strip_prefix("echo ").map(|text| vec![text]).as_deref(),
+                "{text:?}"
+            );
             balance.received += 1;
         }
         // What the order `fill` puts into the slots was never sent by anybody.
@@ -264,7 +275,8 @@ impl Store {
             let (whole, most) = copies.remove(&(row.identity.clone(), row.text.clone())).unwrap_or_default();
             let doubts = self.uncertain(row.id);
             let reported = self.was_reported(row.id);
-            let told = |store: &mut Store| format!("{whole} copies, {most} of a part: {}", store.told(row.id));
+            let told =
+                |store: &mut Store| format!("{whole} copies, {most} of a part: {}", store.told(row.id));
             assert!(whole <= 2 && whole <= 1 + doubts, "more copies than anybody counted: {}", told(self));
             assert!(most <= row.attempts as usize, "more of a part than attempts: {}", told(self));
             let doubtful = row.reason.as_deref().is_some_and(|reason| reason.starts_with("uncertain"));

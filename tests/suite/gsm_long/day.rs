@@ -173,7 +173,12 @@ impl World {
         self.driver = None;
         self.open = false;
         self.open_at = None;
-        assert!(self.in_hand.is_empty(), "a message was forgotten by the driver: {:?}{}", self.in_hand, self.story());
+        assert!(
+            self.in_hand.is_empty(),
+            "a message was forgotten by the driver: {:?}{}",
+            self.in_hand,
+            self.story()
+        );
         while let Some(outgoing) = self.mailbox.pop_front() {
             self.router.sent(outgoing.id, Err(SendFailure::Untried("down".into())), START + self.now);
         }
@@ -385,15 +390,61 @@ impl World {
 
     fn misfortune(&mut self) {
         const KINDS: &[&str] = &[
-            "reset", "silence 4s", "silence 30s", "silence 200s", "storm 50", "garbage 300", "endless 20000", "stuck",
-            "lose", "lose x2", "lose at 2", "late 4s", "late 100s", "late 200s", "error cms 500", "error cms 500 x3",
-            "error cms 331 x2", "error cms 38 x9", "error error", "refuse +CMGD cms 500 x2", "refuse +CMGD cms 321",
-            "refuse +CMGR cms 500", "refuse +CMGL cms 500 x2", "refuse +CPMS cms 500 x3", "refuse +CNMI cms 303 x6",
-            "mute +CMGL", "mute +CMGR", "mute +CMGS", "mute +CMGD x2", "mute +C x3", "mute +CNMA", "refuse +CNMA cms 340",
-            "fill", "fill 2", "smsc none", "slow 500ms", "slow 12s", "chop 1ms", "interrupt 5", "network searching",
-            "network denied", "unplug 3s", "unplug 10m", "ring +254700000009", "signal 3", "report later", "report fail",
-            "report never", "report ok", "push hello", "say RING", "say +CMTI: \"SM\",999", "say +CMTI: \"XX\",4294967296",
-            "reference 250", "ussd *144# Balance 5",
+            "reset",
+            "silence 4s",
+            "silence 30s",
+            "silence 200s",
+            "storm 50",
+            "garbage 300",
+            "endless 20000",
+            "stuck",
+            "lose",
+            "lose x2",
+            "lose at 2",
+            "late 4s",
+            "late 100s",
+            "late 200s",
+            "error cms 500",
+            "error cms 500 x3",
+            "error cms 331 x2",
+            "error cms 38 x9",
+            "error error",
+            "refuse +CMGD cms 500 x2",
+            "refuse +CMGD cms 321",
+            "refuse +CMGR cms 500",
+            "refuse +CMGL cms 500 x2",
+            "refuse +CPMS cms 500 x3",
+            "refuse +CNMI cms 303 x6",
+            "mute +CMGL",
+            "mute +CMGR",
+            "mute +CMGS",
+            "mute +CMGD x2",
+            "mute +C x3",
+            "mute +CNMA",
+            "refuse +CNMA cms 340",
+            "fill",
+            "fill 2",
+            "smsc none",
+            "slow 500ms",
+            "slow 12s",
+            "chop 1ms",
+            "interrupt 5",
+            "network searching",
+            "network denied",
+            "unplug 3s",
+            "unplug 10m",
+            "ring +254700000009",
+            "signal 3",
+            "report later",
+            "report fail",
+            "report never",
+            "report ok",
+            "push hello",
+            "say RING",
+            "say +CMTI: \"SM\",999",
+            "say +CMTI: \"XX\",4294967296",
+            "reference 250",
+            "ussd *144# Balance 5",
         ];
         let kind = KINDS[self.random.below(KINDS.len())];
         self.order(kind);
@@ -418,9 +469,20 @@ impl World {
     fn demand(&mut self) -> Balance {
         self.heal();
         self.pass(3 * HOUR);
-        assert!(self.driver.as_ref().is_some_and(Driver::is_up), "it is not up again: {:?}{}", self.driver, self.story());
+        assert!(
+            self.driver.as_ref().is_some_and(Driver::is_up),
+            "it is not up again: {:?}{}",
+            self.driver,
+            self.story()
+        );
         let account = &self.account;
-        assert!(account.is_empty(), "left: {:?}, {} with the network{}", account.lying, account.undelivered(), self.story());
+        assert!(
+            account.is_empty(),
+            "left: {:?}, {} with the network{}",
+            account.lying,
+            account.undelivered(),
+            self.story()
+        );
         assert!(self.mailbox.is_empty() && self.in_hand.is_empty(), "{:?}{}", self.in_hand, self.story());
         let mut store = Store::read(self.reader.take().expect("a reader"), LINE);
         let balance = store.demand(&self.account);
@@ -449,7 +511,8 @@ fn days_of_misfortunes_lose_nothing_and_leave_nothing_behind() {
         let kinds = personality::PERSONALITIES;
         let kind = &kinds[random.below(kinds.len())];
         let seed = random.below(usize::MAX) as u64;
-        let mut world = World::new(kind, BackendPolicy { window: 2, ..BackendPolicy::real() }, Random::of(seed));
+        let mut world =
+            World::new(kind, BackendPolicy { window: 2, ..BackendPolicy::real() }, Random::of(seed));
         world.pass(10 * MINUTE);
         let fresh = world.memory();
         while world.now < DAY {
@@ -471,5 +534,22 @@ fn days_of_misfortunes_lose_nothing_and_leave_nothing_behind() {
         );
         assert!(wakes < 3_600, "{}: {wakes} wakes in an idle hour", kind.name);
         assert!(world.memory() < fresh + 20_000, "{}: it remembers too much: {:?}", kind.name, world.driver);
+    }
+}
+
+/// The answer to `AT+CMGR` does not name its slot: a late one must not be taken for that of the next slot, which would be deleted unread.
+#[test]
+fn a_modem_that_catches_up_late_loses_nothing() {
+    for moment in (10..160).step_by(3) {
+        let kind = personality::named("generic").expect("it is there");
+        let policy = BackendPolicy { window: 2, ..BackendPolicy::real() };
+        let mut world = World::new(kind, policy, Random::of(moment));
+        world.pass(10 * MINUTE);
+        world.order("slow 12s");
+        for number in 0..4 {
+            world.order(&format!("< +25470000000{number} echo text {number} of {moment}"));
+        }
+        world.pass(SECOND * moment as u32);
+        world.demand();
     }
 }

@@ -140,9 +140,9 @@ fn killed_at_any_write_of_an_exchange_in_parts() {
         _ => (1..WRITES).collect(),
     };
     let killed = std::thread::scope(|scope| {
-        let lives = ks.chunks(ks.len().div_ceil(3)).map(|ks| {
-            scope.spawn(move || ks.iter().filter(|k| killed_at(**k)).count())
-        });
+        let lives = ks
+            .chunks(ks.len().div_ceil(3))
+            .map(|ks| scope.spawn(move || ks.iter().filter(|k| killed_at(**k)).count()));
         let lives: Vec<_> = lives.collect();
         lives.into_iter().map(|life| life.join().expect("no life ends in another way")).sum::<usize>()
     });

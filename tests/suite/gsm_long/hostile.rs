@@ -1,14 +1,14 @@
 //! Modems that mean harm, each on a pseudo-terminal of its own, beside one that is well: the router stays within its memory, and the good modem is
 //! served as if they were not there.
 
-use super::bench::{Bench, store};
+use super::bench::Bench;
 use crate::daemon::Daemon;
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What a modem says to a line, and what it says every ten milliseconds of its own accord.
 struct Malice {
@@ -29,24 +29,34 @@ const MALICES: &[Malice] = &[
     Malice { name: "yes", answer: fine, chatter: nothing },
     Malice { name: "no", answer: |_| b"\r\nERROR\r\n".to_vec(), chatter: nothing },
     // Its own words come back to it as well, for ever.
-    Malice { name: "echo", answer: |line| format!("{line}\r{line}\r").into_bytes(), chatter: |_| b"AT\rATE0\r".to_vec() },
+    Malice {
+        name: "echo",
+        answer: |line| format!("{line}\r{line}\r").into_bytes(),
+        chatter: |_| b"AT\rATE0\r".to_vec(),
+    },
     Malice { name: "endless", answer: fine, chatter: |_| vec![b'U'; 4_000] },
     // Ten thousand in a second.
     Malice {
         name: "storm",
         answer: fine,
-        chatter: |tick| (0..100).flat_map(|n| format!("\r\n+CMTI: \"SM\",{}\r\n", tick * 100 + n).into_bytes()).collect(),
+        chatter: |tick| {
+            (0..100).flat_map(|n| format!("\r\n+CMTI: \"SM\",{}\r\n", tick * 100 + n).into_bytes()).collect()
+        },
     },
     Malice {
         name: "numbers",
-        answer: |line| match line {
+        answer: |line| {
+            match line {
             "AT+CPMS=?" => b"\r\n+CPMS: (\"SM\",\"ME\"),(\"SM\"),(\"SM\")\r\n\r\nOK\r\n".to_vec(),
             _ if line.starts_with("AT+CPMS=") => {
                 b"\r\n+CPMS: 4294967295,4294967295,18446744073709551616,1,1,1\r\n\r\nOK\r\n".to_vec()
             }
             _ => b"\r\n+CMGL: 4294967296,0,,4294967296\r\n00\r\n+CMGR: 99999999999999999999,,-1\r\nFF\r\nOK\r\n".to_vec(),
+        }
         },
-        chatter: |_| b"\r\n+CMTI: \"SM\",4294967296\r\n+CDS: 4294967296\r\n+CREG: 18446744073709551616\r\n".to_vec(),
+        chatter: |_| {
+            b"\r\n+CMTI: \"SM\",4294967296\r\n+CDS: 4294967296\r\n+CREG: 18446744073709551616\r\n".to_vec()
+        },
     },
     // Its list never ends.
     Malice {
@@ -57,7 +67,11 @@ const MALICES: &[Malice] = &[
             _ => fine(line),
         },
         chatter: |tick| {
-            (0..20).flat_map(|n| format!("+CMGL: {},1,,20\r\n00{:08X}\r\n", tick * 20 + n, tick * 20 + n).into_bytes()).collect()
+            (0..20)
+                .flat_map(|n| {
+                    format!("+CMGL: {},1,,20\r\n00{:08X}\r\n", tick * 20 + n, tick * 20 + n).into_bytes()
+                })
+                .collect()
         },
     },
     // The answers to other commands.
@@ -139,11 +153,14 @@ fn modems_that_mean_harm_cost_the_good_one_nothing() {
     let (stop, stopped) = bounded::<()>(0);
     for malice in MALICES {
         let (master, other, path) = port();
-        settings +=
-            &format!("[INSTALLED_BACKENDS.{}]\nENGINE = \"gsm\"\nPORT = \"{path}\"\ntimeout = \"1 s\"\nsweep = \"1 s\"\n", malice.name);
+        settings += &format!(
+            "[INSTALLED_BACKENDS.{}]\nENGINE = \"gsm\"\nPORT = \"{path}\"\ntimeout = \"1 s\"\nsweep = \"1 s\"\n",
+            malice.name
+        );
         ends.push((master, other, malice));
     }
     let daemon = Daemon::start(&settings);
+    let begin = Instant::now();
     let others: Vec<File> = ends
         .into_iter()
         .map(|(master, other, malice)| {
@@ -165,16 +182,21 @@ fn modems_that_mean_harm_cost_the_good_one_nothing() {
         books.of("good").injected.len() == 140 && books.of("good").answer_times().len() >= 58
     });
     let (peak, time) = costs(&daemon);
-    eprintln!("{peak} KiB at most, {time:?} of a processor");
+    eprintln!("{peak} KiB at most, {time:?} of a processor in {:?}", begin.elapsed());
+    assert!(
+        time < begin.elapsed() * 3 / 2,
+        "nine of them took {time:?} of a processor in {:?}",
+        begin.elapsed()
+    );
     assert!(peak < 128 * 1_024, "{peak} KiB");
     // The loop guard has its say about people who write so often; all of what it let pass was quick.
     let times = bench.books().of("good").answer_times();
-    let slow = times[times.len() * 9 / 10];
-    assert!(slow < Duration::from_secs(2), "P7: nine of ten answers within {slow:?}");
+    let (median, slow) = (times[times.len() / 2], times[times.len() * 9 / 10]);
+    assert!(median < Duration::from_secs(2), "P7: half of the answers took longer than {median:?}");
+    assert!(slow < Duration::from_secs(8), "P7: nine of ten answers within {slow:?}");
     drop(stop);
     let ended = daemon.stop();
     assert_eq!(ended.code, 0, "{}", ended.log);
     assert!(!ended.log.contains("panicked"), "{}", ended.log);
     drop(others);
-    let _ = store(ended.folder.path(), "good");
 }
