@@ -437,12 +437,15 @@ impl Dialogue {
 
     /// What this answer, or the lack of one, says about being in step.
     fn weigh(&mut self, waiting: &Waiting, outcome: &Outcome) {
-        let Some(name) = waiting.command.text.strip_prefix("AT").and_then(|text| text.strip_suffix('?')) else {
+        let Some(name) = waiting.command.text.strip_prefix("AT").and_then(|text| text.strip_suffix('?'))
+        else {
             return;
         };
         match outcome {
             Outcome::NoPrompt | Outcome::TimedOut if !self.is_owed(name) => self.owed.push(name.to_string()),
-            Outcome::Ok if waiting.lines.iter().any(|line| begins_with_name(line, name)) && !self.is_owed(name) => {
+            Outcome::Ok
+                if waiting.lines.iter().any(|line| begins_with_name(line, name)) && !self.is_owed(name) =>
+            {
                 self.trust();
             }
             _ => {}

@@ -15,7 +15,7 @@ fn killed_at_random_under_traffic_in_both_directions() {
     let names = modems.map(|(name, _)| name);
     let bench = Bench::start(&modems, &["--latency", "2", "--send-time", "20"]);
     let mut home = folder(&bench.settings(&names, "sweep = \"1 s\"\nreports = true"));
-    let times = 12 * effort();
+    let times = 9 * effort();
     names.iter().for_each(|name| people_write(&bench, name, times));
     for life in 0..5 * effort() {
         let daemon = Daemon::start_in(home);

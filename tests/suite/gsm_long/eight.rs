@@ -39,14 +39,15 @@ const MISFORTUNES: &[&str] = &[
 /// What people send to each modem: so many senders, so often, so many times.
 pub fn people_write(bench: &Bench, modem: &str, times: usize) {
     for sender in 1..=4 {
-        let pace = 300 + 20 * sender;
+        let pace = 550 + 40 * sender;
         bench.order(&format!(
             "{modem} every {pace}ms x{times} +2547000000{sender:02} echo {modem}-{sender}-{{n}}"
         ));
     }
     // Each part is another one, so that none is taken for that of another message with the same reference.
     let long = "so many words {n} ".repeat(14);
-    bench.order(&format!("{modem} every 900ms x{} +254700000020 echo {modem} long {{n}} {long}.", times / 3));
+    bench
+        .order(&format!("{modem} every 1500ms x{} +254700000020 echo {modem} long {{n}} {long}.", times / 3));
 }
 
 /// What programs send by each modem: texts of three parts.
@@ -72,7 +73,7 @@ fn four_of_eight_modems_are_ill_and_cost_the_others_nothing() {
         let log = daemon.log();
         WELL.iter().all(|(name, _)| log.contains(&format!("backend {name} is up"))).then_some(())
     });
-    let times = 12 * effort();
+    let times = 9 * effort();
     for name in &names {
         people_write(&bench, name, times);
         programs_send(&daemon, name, 3 * effort());
@@ -134,7 +135,7 @@ fn four_of_eight_modems_are_ill_and_cost_the_others_nothing() {
         if name.starts_with("well") {
             assert_eq!((balance.uncertain, balance.second_copies), (0, 0), "P7: {name}");
             assert!(
-                median < Duration::from_millis(1_500),
+                median < Duration::from_secs(2),
                 "P7: {name}: half of the answers took longer than {median:?}"
             );
             assert!(slowest < Duration::from_secs(10), "P7: {name}: {slowest:?}");
