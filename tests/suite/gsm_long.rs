@@ -3,5 +3,9 @@
 //!
 //! Every run is another one; it prints how to repeat it. `RAPIDSMS_TEST_EFFORT` makes it last longer.
 
+mod bench;
 mod books;
 mod day;
+mod deaths;
+mod eight;
+mod hostile;

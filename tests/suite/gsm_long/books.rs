@@ -6,8 +6,10 @@
 use rapidsms::message::{Direction, MessageId, State};
 use rapidsms::pdu::{self, Payload, Pdu, Prefix, Side};
 use rapidsms::store::{Query, Reader, Row};
+use rapidsms::time::Timestamp;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::time::Duration;
 
 /// The sender of what the order `fill` puts into slots.
 const FILLING: &str = "1234";
@@ -30,6 +32,9 @@ pub struct Account {
     left: HashMap<(String, Option<u64>, u64), Vec<Parts>>,
     singles: HashMap<(String, String), usize>,
     lines: Vec<String>,
+    /// How many messages left without the modem telling.
+    pub lost_answers: usize,
+    times: HashMap<String, (Timestamp, Option<Timestamp>)>,
     /// How often each event came.
     pub events: BTreeMap<String, usize>,
 }
@@ -43,6 +48,21 @@ impl Account {
         let text = |name: &str| line[name].as_str().unwrap_or_default().to_string();
         let number = |name: &str| line[name].as_u64();
         let origin = number("id").zip(number("part"));
+        let at = line["at"].as_str().and_then(Timestamp::parse).expect("a time");
+        match event {
+            "injected" => {
+                if let Some(answer) = text("text").strip_prefix("echo ") {
+                    self.times.insert(answer.to_string(), (at, None));
+                }
+            }
+            "message" => {
+                if let Some((_, answered)) = self.times.get_mut(&text("text")) {
+                    answered.get_or_insert(at);
+                }
+            }
+            "sent" if line["answer"] == "lost" => self.lost_answers += 1,
+            _ => {}
+        }
         match (event, origin) {
             ("injected", _) => {
                 let id = number("id").expect("an id");
@@ -78,6 +98,15 @@ impl Account {
     pub fn undelivered(&self) -> usize {
         let parts = self.injected.iter().flat_map(|(id, (_, _, parts))| (1..=*parts).map(|part| (*id, part)));
         parts.filter(|origin| !self.acknowledged.contains(origin)).count()
+    }
+
+    /// How long each answer took, from the network to the network, the shortest first.
+    pub fn answer_times(&self) -> Vec<Duration> {
+        let answered =
+            self.times.values().filter_map(|(asked, answered)| Some(answered.as_ref()?.since(*asked)));
+        let mut times: Vec<Duration> = answered.collect();
+        times.sort();
+        times
     }
 
     /// What the ledger says about one message that was sent to the modem.

@@ -536,3 +536,20 @@ fn days_of_misfortunes_lose_nothing_and_leave_nothing_behind() {
         assert!(world.memory() < fresh + 20_000, "{}: it remembers too much: {:?}", kind.name, world.driver);
     }
 }
+
+/// The answer to `AT+CMGR` does not name its slot: a late one must not be taken for that of the next slot, which would be deleted unread.
+#[test]
+fn a_modem_that_catches_up_late_loses_nothing() {
+    for moment in (10..160).step_by(3) {
+        let kind = personality::named("generic").expect("it is there");
+        let policy = BackendPolicy { window: 2, ..BackendPolicy::real() };
+        let mut world = World::new(kind, policy, Random::of(moment));
+        world.pass(10 * MINUTE);
+        world.order("slow 12s");
+        for number in 0..4 {
+            world.order(&format!("< +25470000000{number} echo text {number} of {moment}"));
+        }
+        world.pass(SECOND * moment as u32);
+        world.demand();
+    }
+}
