@@ -1,6 +1,9 @@
 //! What the benchmarks of the whole daemon share: a daemon as a child, and plain HTTP.
 #![allow(dead_code)] // Each benchmark uses a part of it.
 
+pub mod processes;
+pub mod simulator;
+
 use rapidsms::message::{Direction, State};
 use rapidsms::store::sqlite::Sqlite;
 use std::fs;
@@ -144,4 +147,24 @@ pub fn answer(connection: &mut TcpStream) {
 pub fn p99(times: &mut [Duration]) -> Duration {
     times.sort_unstable();
     times[times.len() * 99 / 100]
+}
+
+/// The one in the middle.
+pub fn median(times: &mut [Duration]) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+/// How long the disk takes to keep a page after it had nothing to do: in the middle, and the slowest but one in a hundred.
+pub fn sync_times(folder: &Path) -> (Duration, Duration) {
+    let mut file = fs::File::create(folder.join("sync")).expect("a file");
+    let mut times: Vec<Duration> = (0..200)
+        .map(|_| {
+            std::thread::park_timeout(Duration::from_millis(10));
+            let start = Instant::now();
+            file.write_all(&[7; 4096]).and_then(|()| file.sync_data()).expect("the disk takes a page");
+            start.elapsed()
+        })
+        .collect();
+    (median(&mut times), p99(&mut times))
 }
