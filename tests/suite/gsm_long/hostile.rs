@@ -171,15 +171,17 @@ fn modems_that_mean_harm_cost_the_good_one_nothing() {
             other
         })
         .collect();
-    bench.order("good every 60ms x80 +254700000001 echo one-{n}");
-    bench.order("good every 70ms x60 +254700000002 echo two-{n}");
+    daemon
+        .wait_until("the good one is up", |daemon| daemon.log().contains("backend good is up").then_some(()));
+    bench.order("good every 190ms x28 +254700000001 echo one-{n}");
+    bench.order("good every 210ms x26 +254700000002 echo two-{n}");
     for malice in MALICES {
         let (name, text) = (malice.name, "many words ".repeat(20));
         let body = serde_json::json!({ "backend": name, "identity": "+254700000003", "text": text });
         assert_eq!(daemon.post_json("/api/v1/messages", &body).status, 202, "{name}");
     }
     bench.wait("the good one is answered", |books| {
-        books.of("good").injected.len() == 140 && books.of("good").answer_times().len() >= 58
+        books.of("good").injected.len() == 54 && books.of("good").answer_times().len() == 54
     });
     let (peak, time) = costs(&daemon);
     eprintln!("{peak} KiB at most, {time:?} of a processor in {:?}", begin.elapsed());
@@ -189,7 +191,6 @@ fn modems_that_mean_harm_cost_the_good_one_nothing() {
         begin.elapsed()
     );
     assert!(peak < 128 * 1_024, "{peak} KiB");
-    // The loop guard has its say about people who write so often; all of what it let pass was quick.
     let times = bench.books().of("good").answer_times();
     let (median, slow) = (times[times.len() / 2], times[times.len() * 9 / 10]);
     assert!(median < Duration::from_secs(2), "P7: half of the answers took longer than {median:?}");
