@@ -4,8 +4,8 @@
 //! Only once `AT+CMSS` was written a part may have left. A slot is emptied only where it is certain in which storage it is: numbers of slots
 //! mean something else in each. What stays behind is found by the next look through the storages, by its status: not sent, or sent.
 
-use super::receiving::Slot;
 use super::Driver;
+use super::receiving::Slot;
 use crate::message::SendFailure;
 use crate::modem::command::SEND_OK_TIME;
 use crate::modem::{Answer, Command, ModemError, Outcome, answers};
