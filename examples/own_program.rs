@@ -39,6 +39,7 @@ const ENGINE: Engine = Engine {
     },
     window: 1,
     asks: false,
+    splitting: |_| None,
     build,
 };
 const ANSWER_TIME: Kind = Kind::Duration { min: Duration::from_millis(100), max: Duration::from_secs(30) };

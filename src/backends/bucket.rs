@@ -30,6 +30,7 @@ pub const ENGINE: Engine = Engine {
     // Nothing waits here, so as many messages as are ready may be in hand.
     window: 256,
     asks: false,
+    splitting: |_| None,
     build,
 };
 

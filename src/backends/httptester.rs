@@ -29,6 +29,7 @@ pub const ENGINE: Engine = Engine {
     },
     window: 256,
     asks: false,
+    splitting: |_| None,
     build,
 };
 

@@ -13,6 +13,7 @@ pub mod httptester;
 pub use line::{Line, Mail, Post, Question, line};
 
 use crate::message::{Incoming, MessageId, Outgoing, Receipt, Report, SendFailure};
+use crate::pdu::Splitting;
 use crate::router::Refused;
 use crate::settings::{BackendSettings, EngineSpec};
 use std::fmt;
@@ -82,6 +83,8 @@ pub struct Engine {
     pub window: usize,
     /// Whether it takes a [`Question`] to the network ([`Line::question`]).
     pub asks: bool,
+    /// How a backend with these settings cuts texts into the parts of an SMS; `None` where texts are not cut.
+    pub splitting: fn(&BackendSettings) -> Option<Splitting>,
     /// Makes a backend of its settings. Called before each start; it opens nothing yet.
     pub build: fn(&BackendSettings) -> Result<Box<dyn Backend>, BackendError>,
 }

@@ -117,6 +117,11 @@ impl Machine {
         Machine { root: root.into() }
     }
 
+    /// The folder in which ports come and go.
+    pub fn ports_folder(&self) -> PathBuf {
+        self.folder("dev")
+    }
+
     /// Every device that has a serial port, in the order of their places.
     pub fn devices(&self) -> Vec<Device> {
         sysfs::devices(self)

@@ -1,6 +1,7 @@
 //! The notice board: how everything is, for pages, the CLI and health checks, readable from any thread.
 
 use crate::message::{Direction, Name};
+use crate::pdu::Splitting;
 use crate::router::Counters;
 use crate::time::Timestamp;
 use serde::Serialize;
@@ -79,6 +80,9 @@ pub struct BackendNotice {
     pub engine: &'static str,
     /// Whether it is a tester.
     pub tester: bool,
+    /// How it cuts texts into parts, where it does.
+    #[serde(skip)]
+    pub splitting: Option<Splitting>,
     /// Its state.
     pub state: BackendState,
     /// The state in one sentence.

@@ -344,6 +344,7 @@ impl Core {
             place: 0,
             engine: settings.engine,
             tester: settings.tester,
+            splitting: engine.and_then(|engine| (engine.splitting)(&settings)),
             state: BackendState::Starting,
             sentence: "starting".into(),
             since: now,

@@ -62,11 +62,13 @@ pub(super) fn page(request: &Request) -> Result<Response, askama::Error> {
 }
 
 fn counted(wanted: &Wanted, board: &Board) -> Result<Count, Response> {
-    if let Some(name) = &wanted.backend
-        && !board.knows(name)
-    {
-        return Err(site::unknown_backend(name));
-    }
+    // A group cuts as each of its members does; which one, is not known yet.
+    let own = match &wanted.backend {
+        Some(name) if !board.knows(name) => return Err(site::unknown_backend(name)),
+        Some(name) => board.backend(name).and_then(|notice| notice.splitting),
+        None => None,
+    };
+    let own = own.unwrap_or_default();
     if wanted.text.len() > TEXT_LIMIT {
         let sentence =
             format!("the text has {} octets; at most {TEXT_LIMIT} are possible", wanted.text.len());
@@ -76,7 +78,12 @@ fn counted(wanted: &Wanted, board: &Board) -> Result<Count, Response> {
     if languages.len() > Language::ALL.len() {
         return Err(Response::error(400, "a language is named twice"));
     }
-    let splitting = Splitting { languages, wide_reference: wanted.wide_reference, ..Splitting::default() };
+    // As the backend would do it, unless it is asked what another way would cost.
+    let splitting = Splitting {
+        languages: if languages.is_empty() { own.languages } else { languages },
+        wide_reference: wanted.wide_reference || own.wide_reference,
+        ..own
+    };
     count(&wanted.text, &splitting).map_err(|error| Response::error(413, &error.to_string()))
 }
 

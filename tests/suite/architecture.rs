@@ -43,7 +43,7 @@ const ROOMS: &[(&str, &[&str], &str)] = &[
     ),
     (
         "hub",
-        &["message", "time", "store", "settings", "apps", "router", "backends"],
+        &["message", "time", "store", "settings", "apps", "router", "backends", "pdu"],
         "what threads say to each other is plain data and a channel",
     ),
     (

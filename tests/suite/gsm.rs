@@ -1,5 +1,6 @@
 //! The driver of a modem, played from texts: `tests/gsm/*.txt` have the cases, and `tests/gsm/README.md` says how they are written.
 
+mod found;
 mod live;
 mod play;
 mod rules;

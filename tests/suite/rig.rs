@@ -103,6 +103,7 @@ const PEER: Engine = Engine {
     },
     window: 8,
     asks: false,
+    splitting: |_| None,
     build: |settings: &BackendSettings| -> Result<Box<dyn Backend>, BackendError> {
         Ok(Box::new(Peer { name: settings.name.clone() }))
     },

@@ -42,6 +42,7 @@ pub const ENGINE: Engine = Engine {
     // One on its way and one at hand, so that the modem never waits for the disk.
     window: 2,
     asks: true,
+    splitting: |settings| Rules::of(settings).ok().map(|rules| rules.splitting),
     build,
 };
 

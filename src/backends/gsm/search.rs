@@ -14,6 +14,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use std::fs::File;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::{self, Read as _};
 use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
@@ -21,11 +22,13 @@ use std::time::{Duration, Instant};
 
 const CHANGES: Token = Token(2);
 /// A candidate that says nothing for so long is not the modem, or not now.
-const ASK_TIME: Duration = Duration::from_secs(5);
+const ASK_TIME: Duration = Duration::from_secs(2);
 /// After something was plugged in, its links and permissions follow within this.
 const SETTLE_TIME: Duration = Duration::from_millis(300);
-/// Whatever the kernel says or does not say, it is looked again after this, and later each time: a port may have been in use.
+/// Whatever the kernel says or does not say, it is looked again after this: a port may have been in use, a stick answers some seconds after it was
+/// plugged in only. So often; then later each time.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
+const LOOKS_SOON: u32 = 15;
 const LATEST_LOOK: Duration = Duration::from_secs(60);
 
 /// An open port.
@@ -42,6 +45,7 @@ pub fn open(line: &Line, settings: &Port, poll: &mut Poll) -> Result<Option<Foun
     let mut changes = Changes::watch(&settings.identity, poll)?;
     let mut said = String::new();
     let mut patience = LOOK_AGAIN;
+    let mut looks = 0;
     loop {
         match look(line, settings, poll) {
             Ok(found) => return Ok(Some(found)),
@@ -54,12 +58,23 @@ pub fn open(line: &Line, settings: &Port, poll: &mut Poll) -> Result<Option<Foun
                 }
             }
         }
-        match changes.wait(line, poll, patience)? {
+        looks += 1;
+        match changes.wait(line, poll, apart(line.name(), looks, patience))? {
             Waited::Stop => return Ok(None),
-            Waited::Changed => patience = LOOK_AGAIN,
+            Waited::Changed => (patience, looks) = (LOOK_AGAIN, 0),
+            Waited::Nothing if looks < LOOKS_SOON => {}
             Waited::Nothing => patience = patience.saturating_mul(2).min(LATEST_LOOK),
         }
     }
+}
+
+/// A part of the patience, another for each backend and each time: two that ask the same sticks at the same moment find each other's port
+/// in use, and would do so for ever.
+fn apart(name: &str, looks: u32, patience: Duration) -> Duration {
+    let mut hash = DefaultHasher::new();
+    (name, looks).hash(&mut hash);
+    let share = u32::try_from(hash.finish() % 56).unwrap_or_default() + 8;
+    patience.saturating_mul(share) / 64
 }
 
 fn look(line: &Line, settings: &Port, poll: &mut Poll) -> Result<Found, Closed> {
@@ -170,7 +185,7 @@ impl Changes {
             |error: io::Error| BackendError::Lost(format!("what is plugged in cannot be watched: {error}"));
         let watch = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)
             .map_err(|errno| broken(errno.into()))?;
-        let mut folders = vec![PathBuf::from("/dev")];
+        let mut folders = vec![Machine::here().ports_folder()];
         if let Identity::Port(path) = identity {
             folders.extend(existing_folder(path));
         }

@@ -13,13 +13,13 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-const FROM: &str = "+254700000001";
+pub(super) const FROM: &str = "+254700000001";
 
 /// What the simulator has printed.
 type Shown = Arc<(Mutex<(Vec<String>, bool)>, Condvar)>;
 
 /// `rapidsms simulate modem` with some modems. It is killed when it is dropped.
-struct Simulation {
+pub(super) struct Simulation {
     child: Child,
     orders: ChildStdin,
     shown: Shown,
@@ -29,7 +29,7 @@ struct Simulation {
 
 impl Simulation {
     /// Modems with these names and of these kinds.
-    fn start(modems: &[(&str, &str)], arguments: &[&str]) -> Simulation {
+    pub(super) fn start(modems: &[(&str, &str)], arguments: &[&str]) -> Simulation {
         let folder = tempfile::tempdir().expect("a folder");
         let mut command = program(folder.path());
         command.args(["simulate", "modem", "--ledger", "ledger.jsonl"]).args(arguments);
@@ -57,17 +57,17 @@ impl Simulation {
         simulation
     }
 
-    fn port(&self, name: &str) -> PathBuf {
+    pub(super) fn port(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    fn order(&mut self, line: &str) {
+    pub(super) fn order(&mut self, line: &str) {
         self.orders.write_all(format!("{line}\n").as_bytes()).expect("it listens");
     }
 
     /// Waits for a line with this in it, among those that were not asked for yet.
     #[track_caller]
-    fn shows(&mut self, part: &str) -> String {
+    pub(super) fn shows(&mut self, part: &str) -> String {
         let deadline = Instant::now() + 2 * PATIENCE;
         let (shown, news) = &*self.shown;
         let mut shown = shown.lock().unwrap_or_else(PoisonError::into_inner);
@@ -101,7 +101,7 @@ impl Simulation {
     }
 
     /// How often this text left in whole.
-    fn copies(&self, modem: &str, text: &str) -> usize {
+    pub(super) fn copies(&self, modem: &str, text: &str) -> usize {
         self.events(modem, "message").iter().filter(|message| message["text"] == text).count()
     }
 
@@ -208,6 +208,19 @@ fn misfortunes_lose_nothing() {
     for number in 1..=number {
         assert_eq!(simulation.copies("zain", &format!("n{number}")), 1, "n{number}");
     }
+    assert_eq!(daemon.stop().code, 0);
+}
+
+#[test]
+fn a_modem_that_starts_anew_without_its_service_center_gets_it_back() {
+    let mut simulation = Simulation::start(&[("zain", "generic")], &[]);
+    let daemon = Daemon::start(&settings(&simulation, &["zain"], ""));
+    simulation.order(&format!("zain < {FROM} echo one"));
+    simulation.shows(&format!("zain > {FROM} one"));
+    simulation.order("zain reset");
+    simulation.order("zain smsc none");
+    simulation.order(&format!("zain < {FROM} echo two"));
+    simulation.shows(&format!("zain > {FROM} two"));
     assert_eq!(daemon.stop().code, 0);
 }
 

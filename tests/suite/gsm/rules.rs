@@ -1,5 +1,6 @@
 //! What the settings of a modem mean to the driver, and what is wrong with them.
 
+use crate::daemon::Daemon;
 use rapidsms::backends::BackendError;
 use rapidsms::backends::gsm::Rules;
 use rapidsms::registry::Registry;
@@ -67,4 +68,23 @@ fn wrong_settings_say_which_and_why() {
         let why = rules(lines).expect_err(lines);
         assert!(why.contains(sentence), "{lines}: {why}");
     }
+}
+
+/// The counter for programs goes by the settings of the backend that it is asked about, also while its modem is not there.
+#[test]
+fn parts_are_counted_as_the_backend_cuts_them() {
+    let zain = "[INSTALLED_BACKENDS.Zain]\nENGINE = \"gsm\"\nusb = \"1-1\"\nnational_languages = [\"turkish\"]\nmax_csm = 2";
+    let daemon =
+        Daemon::start(&format!("INSTALLED_APPS = [\"echo\"]\n[web]\nlisten = \"127.0.0.1:0\"\n{zain}\n"));
+    let count = |backend: &str, text: String| {
+        let body = serde_json::json!({"text": text, "backend": backend});
+        daemon.post_json("/api/v1/parts", &body)
+    };
+    assert_eq!(count("Zain", "ş".repeat(71)).json()["parts"], 1);
+    let anywhere = daemon.post_json("/api/v1/parts", &serde_json::json!({"text": "ş".repeat(71)}));
+    assert_eq!(anywhere.json()["parts"], 2);
+    let too_long = count("Zain", "a".repeat(400));
+    assert_eq!(too_long.status, 413);
+    assert!(too_long.body.contains("more than 2 parts"), "{}", too_long.body);
+    assert_eq!(daemon.stop().code, 0);
 }

@@ -197,7 +197,10 @@ impl Driver {
         let happened = self.dialogue.tick(now);
         self.hear(happened);
         self.calls.tick(now);
-        self.outbox.tick(now);
+        if self.outbox.tick(now) && self.phase == Phase::Working {
+            let sentence = self.facts.sentence();
+            self.note(&sentence);
+        }
         self.ussd_tick();
         if self.stop_by.is_some_and(|by| by <= now) {
             self.end("the router stopped while it was on its way", Ok(()));

@@ -6,6 +6,7 @@
 //! was stored and could not be deleted is remembered, and not read again.
 
 use super::incoming::{self, Arrival};
+use super::ladder::said;
 use super::stored::has_no_such_command;
 use super::{Driver, Effect, Job};
 use crate::message::{About, MessageId};
@@ -320,12 +321,13 @@ impl Driver {
                 // An empty slot, however the modem says so: announced twice, or deleted by itself.
                 Outcome::Ok | Outcome::Assumed => {}
                 Outcome::Error(ModemError::Cms(321) | ModemError::Cme(21 | 22) | ModemError::Plain) => {}
-                other => {
+                _ => {
                     log::warn!(
-                        "backend {}: slot {} of {} cannot be read now ({other:?}): the storages will be looked through",
+                        "backend {}: slot {} of {} cannot be read now ({}): the storages will be looked through",
                         self.rules.backend,
                         slot.index,
-                        slot.storage
+                        slot.storage,
+                        said(answer)
                     );
                     self.trouble();
                 }
@@ -394,8 +396,12 @@ impl Driver {
             }
             Err(refused) => {
                 log::error!(
-                    "backend {}: the router never takes this message, so it is left in the modem: {refused}: {source:?}",
-                    self.rules.backend
+                    "backend {}: the router never takes this message, so it is left in the modem{}: {refused}",
+                    self.rules.backend,
+                    match &source {
+                        Source::Slot(slot, _) => format!(", in slot {} of {}", slot.index, slot.storage),
+                        _ => String::new(),
+                    }
                 );
             }
         }
@@ -426,11 +432,11 @@ impl Driver {
             return;
         }
         log::warn!(
-            "backend {}: slot {} of {} could not be deleted ({:?}): its message is in the router's store; the next look through the storages tries again",
+            "backend {}: slot {} of {} could not be deleted ({}): its message is in the router's store; the next look through the storages tries again",
             self.rules.backend,
             slot.index,
             slot.storage,
-            answer.outcome
+            said(answer)
         );
     }
 

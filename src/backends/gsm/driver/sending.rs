@@ -88,8 +88,9 @@ impl Outbox {
         self.paused_until
     }
 
-    pub(super) fn tick(&mut self, now: Duration) {
-        self.paused_until = self.paused_until.filter(|until| now < *until);
+    /// Gives whether a pause is over.
+    pub(super) fn tick(&mut self, now: Duration) -> bool {
+        self.paused_until.take_if(|until| *until <= now).is_some()
     }
 
     /// Whether a message with this name for one of its parts is under way, or has failed with parts that left.
@@ -380,12 +381,10 @@ impl Driver {
         }
         if let Some(over) = self.outbox.failures.checked_sub(PAUSE_AFTER) {
             let pause = FIRST_PAUSE.saturating_mul(1 << over.min(8)).min(LONGEST_PAUSE);
-            log::warn!(
-                "backend {}: {} messages in a row failed: none is sent for {} s",
-                self.rules.backend,
-                self.outbox.failures,
-                pause.as_secs()
-            );
+            let (failures, seconds) = (self.outbox.failures, pause.as_secs());
+            let why = format!("{failures} messages in a row failed: none is sent for {seconds} s");
+            log::warn!("backend {}: {why}", self.rules.backend);
+            self.note(&why);
             self.outbox.paused_until = Some(self.now.saturating_add(pause));
             self.look_at_network();
         }
