@@ -10,6 +10,9 @@ use common::simulator::{Answered, Happening, Simulator};
 use common::{median, p99, sync_times};
 use peers::{Peer, Place, Running, is_installed};
 use rapidsms::pdu::{self, Address, Splitting, Submit};
+use signal_hook::consts;
+use signal_hook::iterator::Signals;
+use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::io::{Read, Write};
 use std::path::Path;
@@ -50,6 +53,7 @@ struct Figures {
 }
 
 fn main() {
+    end_with_this_process();
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
     let measures: [(&str, &str, Measure); 4] = [
         (
@@ -148,28 +152,30 @@ impl Rig {
     /// Waits until every modem has answered a message. Some miss what came before they began, so they are asked again.
     fn wait_for_each(&mut self, peer: &dyn Peer) -> Result<(), String> {
         let until = Instant::now() + BEGINNING;
-        for modem in 0..self.simulator.modems.len() {
-            while !self.answers(modem, 3 * peer.interval() + Duration::from_secs(3)) {
-                if !self.running.lives() {
-                    return Err("it has ended".to_string());
-                }
-                if Instant::now() > until {
-                    return Err(format!(
-                        "no answer by modem {} of {}",
-                        modem + 1,
-                        self.simulator.modems.len()
-                    ));
+        let count = self.simulator.modems.len();
+        let mut silent: BTreeSet<usize> = (0..count).collect();
+        while !silent.is_empty() {
+            if !self.running.lives() {
+                return Err("it has ended".to_string());
+            }
+            if Instant::now() > until {
+                return Err(format!("{} of {count} modems never answered", silent.len()));
+            }
+            for modem in &silent {
+                self.simulator.write_to(*modem);
+            }
+            let round = Instant::now() + patience(peer);
+            while !silent.is_empty()
+                && let Some(happening) = self.simulator.next(round)
+            {
+                if let Happening::Answered(answered) = happening {
+                    silent.remove(&answered.modem);
                 }
             }
         }
         self.simulator.pass(peer.interval().min(Duration::from_secs(3)));
         self.simulator.give_up();
         Ok(())
-    }
-
-    fn answers(&mut self, modem: usize, within: Duration) -> bool {
-        self.simulator.write_to(modem);
-        self.answered(within).is_some()
     }
 
     fn answered(&mut self, within: Duration) -> Option<Answered> {
@@ -196,7 +202,7 @@ fn answer(peer: &dyn Peer) -> Result<Figures, String> {
     while times.len() < MOST_ANSWERS && start.elapsed() < ANSWERS_TIME {
         rig.simulator.pass(moment(times.len(), peer.interval()));
         rig.simulator.write_to(0);
-        match rig.answered(3 * peer.interval() + Duration::from_secs(3)) {
+        match rig.answered(patience(peer)) {
             Some(answered) => times.push(answered.after),
             None => lost += rig.simulator.give_up(),
         }
@@ -236,7 +242,7 @@ fn syncs(peer: &dyn Peer) -> String {
     while answers.len() < MOST_NOTED && start.elapsed() < NOTED_TIME {
         rig.simulator.pass(moment(answers.len(), peer.interval()));
         rig.simulator.write_to(0);
-        match rig.answered(3 * peer.interval() + Duration::from_secs(3)) {
+        match rig.answered(patience(peer)) {
             Some(answered) => answers.push(answered),
             None => drop(rig.simulator.give_up()),
         }
@@ -388,6 +394,24 @@ fn idle(peer: &dyn Peer) -> Result<Figures, String> {
         value: hourly,
         unit: "CPU",
     })
+}
+
+/// Who has not answered after so long does not answer.
+fn patience(peer: &dyn Peer) -> Duration {
+    3 * peer.interval() + Duration::from_secs(3)
+}
+
+/// Who ends this process ends what it has started, too.
+fn end_with_this_process() {
+    let signals = [consts::SIGTERM, consts::SIGINT, consts::SIGHUP];
+    let mut signals = Signals::new(signals).expect("signals can be caught");
+    std::thread::spawn(move || {
+        if signals.forever().next().is_some() {
+            let this = std::process::id();
+            peers::end(processes::tree(&[this]).into_iter().filter(|pid| *pid != this));
+            std::process::exit(1);
+        }
+    });
 }
 
 /// Moments that are spread evenly over an interval, and never in step with it: multiples of the golden section.

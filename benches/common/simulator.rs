@@ -19,7 +19,7 @@ pub struct Simulator {
     /// Every message comes from a number of its own.
     numbers: u64,
     under_way: BTreeMap<(String, u64), String>,
-    asked: BTreeMap<String, (Instant, SystemTime)>,
+    asked: BTreeMap<String, (usize, Instant, SystemTime)>,
 }
 
 pub struct Modem {
@@ -29,6 +29,8 @@ pub struct Modem {
 
 /// A message was answered.
 pub struct Answered {
+    /// The modem that had received it.
+    pub modem: usize,
     /// From the moment before its announcement was written to the one after the Ctrl-Z of the answer was read.
     pub after: Duration,
     pub from: SystemTime,
@@ -130,13 +132,15 @@ impl Simulator {
             "stored" | "pushed" => {
                 // A second push is not a second message.
                 if let Some(number) = self.under_way.remove(&key()) {
-                    self.asked.insert(number, (at, time));
+                    let name = word("modem");
+                    let modem = self.modems.iter().position(|modem| modem.name == name)?;
+                    self.asked.insert(number, (modem, at, time));
                 }
             }
             "sent" => {
                 return Some(match self.asked.remove(&word("to")) {
-                    Some((since, from)) => {
-                        Happening::Answered(Answered { after: at - since, from, to: time })
+                    Some((modem, since, from)) => {
+                        Happening::Answered(Answered { modem, after: at - since, from, to: time })
                     }
                     None => Happening::Sent(at),
                 });

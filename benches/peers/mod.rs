@@ -112,15 +112,18 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         // All that it started goes with it: what has lost its parent could not be found any more.
-        for pid in processes::tree(&self.roots()) {
-            let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
-            if let Some(pid) = pid {
-                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-            }
-        }
+        end(processes::tree(&self.roots()).into_iter());
         for child in &mut self.children {
             let _ = child.wait();
         }
+    }
+}
+
+/// Ends these processes, each by its id.
+pub fn end(pids: impl Iterator<Item = u32>) {
+    for pid in pids.filter_map(|pid| i32::try_from(pid).ok()).filter_map(rustix::process::Pid::from_raw) {
+        // It may have ended by itself.
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
     }
 }
 
