@@ -264,6 +264,15 @@ pub(super) struct Send {
     /// The same key with the same message queues it once only, within 72 hours
     #[arg(long)]
     pub key: Option<String>,
+    /// Show it at once and do not store it on the phone, where the engine can do that
+    #[arg(long)]
+    pub flash: bool,
+    /// Ask the network to report whether it arrived (or not to), whatever the backend's setting
+    #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub report: Option<bool>,
+    /// How many seconds it is worth sending
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=38_102_400))]
+    pub validity: Option<u64>,
     #[command(flatten)]
     pub output: Output,
 }

@@ -4,8 +4,8 @@ use super::arguments::Send;
 use super::client::Client;
 use super::print::{Out, say};
 use super::{Ended, Exit, Failure, Place, desk};
-use crate::message::{Connection, Draft, TEXT_LIMIT};
-use crate::web::site;
+use crate::message::TEXT_LIMIT;
+use crate::web::site::NewMessage;
 use serde_json::{Value, json};
 use std::io::Read;
 
@@ -16,10 +16,19 @@ const KEY_LIMIT: usize = 255;
 pub(super) fn run(place: &Place, send: &Send) -> Ended {
     let text = text(&send.text)?;
     let key = send.key.as_deref().map(key).transpose()?;
+    let new = NewMessage {
+        backend: send.backend.clone(),
+        identity: send.identity.clone(),
+        text,
+        flash: send.flash,
+        report: send.report,
+        validity: send.validity,
+    };
     let settings = place.settings()?;
     let (id, through) = match Client::reach(&settings)? {
         Some(client) => {
-            let body = json!({ "backend": send.backend, "identity": send.identity, "text": text });
+            let body = serde_json::to_value(&new)
+                .map_err(|error| Failure::failed(format!("the message cannot be said: {error}")))?;
             let answer = client.post("/api/v1/messages", &body, key)?;
             match (answer.status, answer.body.get("id").and_then(Value::as_str)) {
                 (202, Some(id)) => (id.to_string(), "router"),
@@ -31,9 +40,8 @@ pub(super) fn run(place: &Place, send: &Send) -> Ended {
                 let sentence = format!("no backend named \"{}\" is configured", send.backend.escape_debug());
                 return Err(refused(404, sentence, &settings));
             }
-            let draft = Draft::new(Connection::new(send.backend.as_str(), send.identity.as_str()), &*text);
             // The same digest as the API's: a key means the same on both ways.
-            let digest = site::digest(&[&send.backend, &send.identity, &text]);
+            let (digest, draft) = (new.digest(), new.draft());
             let id = desk::with_router(&settings, &place.registry, |router, now| {
                 router.submit(draft, "cli", key.map(|key| (key, digest.as_slice())), now)
             })?;

@@ -9,14 +9,19 @@ use super::guard;
 use super::http::{Request, Response};
 use crate::hub::board::Board;
 use crate::hub::event::{Event, Mouth, Question, Told};
-use crate::message::{Connection, Draft, Incoming, MessageId, State};
+use crate::message::{Connection, Draft, Incoming, MessageId, State, Wishes};
 use crate::router::{Refusal, Refused};
 use crossbeam_channel::{Sender, TrySendError};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use std::ops::RangeInclusive;
+use std::time::Duration;
 
 /// The longest USSD code: what fits into one message of it (TS 23.038, clause 6.1.2.3).
 const LONGEST_CODE: usize = 182;
+
+/// How long a message may be worth sending, in seconds; the longest is what 3GPP TS 23.040 (9.2.3.12) can say.
+const VALIDITY: RangeInclusive<u64> = 1..=63 * 7 * 24 * 3600;
 
 /// A request that has to read the store, with everything that its answer needs.
 pub struct Read {
@@ -49,12 +54,37 @@ pub struct Site {
     pub access: Access,
 }
 
-#[derive(Deserialize)]
+/// A message as a program says it; the command line says it in the same way.
+#[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct NewMessage {
-    backend: String,
-    identity: String,
-    text: String,
+pub(crate) struct NewMessage {
+    pub(crate) backend: String,
+    pub(crate) identity: String,
+    pub(crate) text: String,
+    #[serde(default)]
+    pub(crate) flash: bool,
+    pub(crate) report: Option<bool>,
+    /// In seconds.
+    pub(crate) validity: Option<u64>,
+}
+
+impl NewMessage {
+    /// What makes it the same request when it comes again. What is not said does not count, so that old keys stay what they were.
+    pub(crate) fn digest(&self) -> Vec<u8> {
+        let mut pieces = vec![self.backend.clone(), self.identity.clone(), self.text.clone()];
+        pieces.extend(self.flash.then(|| "flash".to_string()));
+        pieces.extend(self.report.map(|report| format!("report {report}")));
+        pieces.extend(self.validity.map(|validity| format!("validity {validity}")));
+        digest(&pieces.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    /// The message itself.
+    pub(crate) fn draft(self) -> Draft {
+        let mut draft = Draft::new(Connection::new(self.backend, self.identity), self.text);
+        draft.wishes = Wishes { flash: self.flash, report: self.report };
+        draft.validity = self.validity.map(Duration::from_secs);
+        draft
+    }
 }
 
 #[derive(Deserialize)]
@@ -179,10 +209,13 @@ impl Site {
             Some(key) if key.is_empty() || key.len() > 255 => {
                 return reply.send(Response::error(400, "an Idempotency-Key has 1 to 255 characters"));
             }
-            Some(key) => Some((key.to_string(), digest(&[&new.backend, &new.identity, &new.text]))),
+            Some(key) => Some((key.to_string(), new.digest())),
             None => None,
         };
-        let draft = Draft::new(Connection::new(new.backend, new.identity), new.text);
+        if new.validity.is_some_and(|seconds| !VALIDITY.contains(&seconds)) {
+            return reply.send(Response::error(400, "the validity is 1 second to 63 weeks, in seconds"));
+        }
+        let draft = new.draft();
         let told: Told<MessageId> = Box::new(move |result| {
             reply.send(match result {
                 Ok(id) => Response::json(202, &serde_json::json!({ "id": id })),
@@ -296,7 +329,7 @@ fn busy(sentence: &str) -> Response {
 }
 
 /// What an idempotency key is remembered with: whether the same request comes again.
-pub(crate) fn digest(pieces: &[&str]) -> Vec<u8> {
+fn digest(pieces: &[&str]) -> Vec<u8> {
     let mut hash = Sha256::new();
     for piece in pieces {
         hash.update((piece.len() as u64).to_be_bytes());

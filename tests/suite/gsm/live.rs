@@ -373,3 +373,29 @@ fn a_person_asks_the_network() {
     assert_eq!(ended.code, 0);
     assert_eq!(rapidsms(ended.folder.path(), &["ussd", "plain", "*144#"]).code, 4);
 }
+
+/// From the command line to the octets that leave, and the network's report back to the message.
+#[test]
+fn a_message_says_how_it_is_sent() {
+    let simulation = Simulation::start(&[("zain", "generic")], &[]);
+    let daemon = Daemon::start(&settings(&simulation, &["zain"], ""));
+    let send = |text: &str, more: &[&str]| {
+        let words = [&["send", "zain", FROM, text], more].concat();
+        let sent = daemon.rapidsms(&words);
+        assert_eq!(sent.code, 0, "{}", sent.err);
+        sent.out.trim().to_string()
+    };
+    let flash = send("at once", &["--flash", "--report", "--validity", "3600"]);
+    let plain = send("plain", &["--report=false"]);
+    daemon.wait_until("it arrived", |daemon| {
+        let shown = daemon.rapidsms(&["messages", &flash, "--json"]);
+        shown.out.contains("\"state\": \"delivered\"").then_some(())
+    });
+    daemon.wait_until("the other one left", |daemon| {
+        daemon.rapidsms(&["messages", &plain, "--json"]).out.contains("\"state\": \"sent\"").then_some(())
+    });
+    let sent = simulation.events("zain", "sent");
+    let ways: Vec<_> = sent.iter().map(|sent| (sent["class"].as_u64(), sent["report"].as_bool())).collect();
+    assert_eq!(ways, [(Some(0), Some(true)), (None, Some(false))], "{sent:?}");
+    assert_eq!(daemon.stop().code, 0);
+}
