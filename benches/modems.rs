@@ -409,6 +409,10 @@ fn end_with_this_process() {
         if signals.forever().next().is_some() {
             let this = std::process::id();
             peers::end(processes::tree(&[this]).into_iter().filter(|pid| *pid != this));
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "the main thread waits for children that are gone"
+            )]
             std::process::exit(1);
         }
     });
