@@ -6,7 +6,7 @@ use crate::message::{
 use crate::time::Timestamp;
 use serde::Serialize;
 
-/// A message to [`Store::accept`].
+/// A message to [`Store::accept`](super::Store::accept).
 #[derive(Clone, Debug)]
 pub struct NewIncoming<'a> {
     /// Its name.
@@ -51,7 +51,7 @@ pub struct Piece {
     pub raw: Option<Vec<u8>>,
 }
 
-/// A longer message to [`Store::begin_set`], of which the first piece is here.
+/// A longer message to [`Store::begin_set`](super::Store::begin_set), of which the first piece is here.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NewSet<'a> {
     /// Who sends it.
@@ -83,7 +83,7 @@ pub struct PieceSet {
     pub newest_at: Timestamp,
 }
 
-/// A message to [`Store::queue`].
+/// A message to [`Store::queue`](super::Store::queue).
 #[derive(Clone, Debug)]
 pub struct NewOutgoing<'a> {
     /// Its name.

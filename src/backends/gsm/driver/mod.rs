@@ -14,7 +14,7 @@
 //! | `recovery` | a modem that is mute, has started anew, or is sick |
 //! | `calls`, `ussd` | who calls; the network's menus |
 //!
-//! One command is under way at a time. When it is over, [`Driver::go_on`] picks the next: what is owed to the modem first
+//! One command is under way at a time. When it is over, `go_on` picks the next: what is owed to the modem first
 //! (acknowledgements, deletions), then by turns what arrived and what is to be sent, then looks at storages and network.
 
 mod asides;
