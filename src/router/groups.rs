@@ -12,7 +12,8 @@ use super::{BackendPolicy, Router};
 use crate::message::{Connection, Draft, Name};
 use crate::store::{StoreError, Taking};
 use crate::time::Timestamp;
-use std::collections::{BTreeSet, HashMap};
+use foldhash::{HashMap, HashMapExt as _};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Several backends that send from one queue.

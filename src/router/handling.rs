@@ -11,7 +11,7 @@ use crate::message::{Connection, Draft, MessageId, Name, Origin, State};
 use crate::phases::{self, Outcome, Progress, Run};
 use crate::store::{Ending, Tried, Unfinished};
 use crate::time::Timestamp;
-use std::collections::HashMap;
+use foldhash::HashMap;
 use std::time::Duration;
 
 /// A message whose app answers later.

@@ -33,9 +33,9 @@ use crate::store::{Settlement, Store, StoreError, Unfinished};
 use crate::time::Timestamp;
 use delivery::{Desk, Flight, NextDue};
 use durable::Change;
+use foldhash::{HashMap, HashMapExt as _};
 use groups::Group;
 use handling::Owed;
-use std::collections::HashMap;
 use std::time::Duration;
 
 /// Keys are remembered this long: redelivery keys of sources and idempotency keys of programs.

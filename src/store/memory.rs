@@ -16,12 +16,13 @@ use super::turns::in_turns;
 use super::*;
 use crate::message::Name;
 use carriers::CarrierNames;
+use foldhash::{HashMap, HashMapExt as _};
 use pieces::Pieces;
 use reader::{Committed, MemoryReader, lock};
 use slab::{Address, Agenda, CLAIMED, INBOUND, Line, Message, Place, READY, Slab};
 use std::cell::Cell;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
 /// The store in memory.

@@ -3,7 +3,8 @@
 use crate::message::MessageId;
 use crate::store::{Named, named_parts};
 use crate::time::Timestamp;
-use std::collections::{BTreeSet, HashMap};
+use foldhash::HashMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// The names of parts that may still be reported about.

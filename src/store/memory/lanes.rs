@@ -9,7 +9,7 @@ use super::slab::{Address, Agenda, CLAIMED, INBOUND, Lane, Line, Message, NOT_DU
 use crate::message::{Connection, Direction, Name, State};
 use crate::store::{Tried, Unfinished, backend_actor, is_ended};
 use crate::time::Timestamp;
-use std::collections::HashMap;
+use foldhash::{HashMap, HashMapExt as _};
 use std::sync::Arc;
 
 /// So many distinct actors share their names; more than that are not names but noise.

@@ -3,7 +3,8 @@
 use crate::message::{Connection, Name};
 use crate::store::{NewSet, Piece, PieceSet};
 use crate::time::Timestamp;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use foldhash::HashMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Sets that wait for pieces.

@@ -4,8 +4,9 @@ use super::reader::Counts;
 use crate::message::{Connection, Direction, MessageId, Name, Origin, Outgoing, State, Wishes};
 use crate::store::{Detail, Entry, Row, Taken, priority_of};
 use crate::time::Timestamp;
+use foldhash::HashMap;
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 
 /// The class of a received message; the classes of outgoing ones are 1 (reply), 2 (single) and 3 (bulk).

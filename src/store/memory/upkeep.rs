@@ -5,7 +5,7 @@ use super::slab::{CLAIMED, INBOUND, Message, NOT_DUE, READY};
 use crate::message::MessageId;
 use crate::store::{Taken, is_ended};
 use crate::time::Timestamp;
-use std::collections::HashMap;
+use foldhash::HashMap;
 use std::time::Duration;
 
 impl Memory {
