@@ -9,7 +9,7 @@ use crate::message::{MessageId, Name};
 use crate::registry::Registry;
 use crate::router::{Refusal, Refused, Router};
 use crate::settings::Settings;
-use crate::shell::{core, seed, wall};
+use crate::shell::{rules, seed, wall};
 use crate::store::Store;
 use crate::store::sqlite::{Opened, Sqlite};
 use crate::time::{Clock, Timestamp};
@@ -29,14 +29,14 @@ pub(super) fn with_router<T>(
     }
     let newest = store.newest().map_or(Timestamp::default(), MessageId::time);
     let now = Clock::new(wall(), Duration::ZERO, newest).read(wall(), Duration::ZERO).now;
-    let mut router = Router::new(Box::new(store), apps, core::policy(settings), seed());
+    let mut router = Router::new(Box::new(store), apps, rules::policy(settings), seed());
     // Messages on their way out pass the apps here as in the running router.
     for failure in router.start_apps(&Host { answers: Arc::new(Nowhere) }) {
         super::say(format_args!("warning: {failure}"));
     }
     for backend in &settings.backends {
         let window = backend.window.unwrap_or(1);
-        router.set_backend(&Name::from(backend.name.as_str()), core::backend_policy(backend, window));
+        router.set_backend(&Name::from(backend.name.as_str()), rules::backend_policy(backend, window));
     }
     let done = work(&mut router, now).map_err(|refused| refusal(&refused));
     let committed = router.commit(now);

@@ -6,7 +6,7 @@ use super::{Ended, Exit, Failure, Place};
 use crate::registry::Registry;
 use crate::router::Router;
 use crate::settings::Settings;
-use crate::shell::core;
+use crate::shell::rules;
 use crate::store::memory::Memory;
 use crate::testing::{BACKEND, TestRouter, TestScript};
 use serde::Serialize;
@@ -97,12 +97,12 @@ fn read(file: &Path) -> io::Result<String> {
 /// whatever is sent to it, and the loop guard is off unless the settings switch it on by name.
 pub(super) fn router(settings: &Settings, registry: &Registry) -> Result<TestRouter, Failure> {
     let apps = registry.build_apps(settings)?;
-    let router = Router::new(Box::new(Memory::new()), apps, core::policy(settings), 1);
+    let router = Router::new(Box::new(Memory::new()), apps, rules::policy(settings), 1);
     let around = TestRouter::around(router);
     let mut router = around.map_err(|failures| Failure::failed(failures.join("\n")))?;
     router.set_patience(settings.router.app_timeout);
     for backend in &settings.backends {
-        let mut policy = core::backend_policy(backend, backend.window.unwrap_or(1));
+        let mut policy = rules::backend_policy(backend, backend.window.unwrap_or(1));
         policy.loop_guard &= backend.options.is_given("loop_guard");
         router.add_backend(&backend.name, policy);
     }

@@ -4,7 +4,7 @@ use super::delivery::parked_because;
 use super::durable::{Change, Decided};
 use super::groups::Rules;
 use super::intake::{check_connection, check_text};
-use super::{Router, policy};
+use super::{Refused, Router, policy};
 use crate::apps::LateAnswer;
 use crate::guard::LoopGuard;
 use crate::message::{Connection, Draft, MessageId, Name, Origin, State};
@@ -116,27 +116,28 @@ impl Router {
         if self.stopping || self.doomed.is_some() || left == 0 {
             return;
         }
-        // Each of them may ask for time, and none is to be refused it.
-        let (most, pending) = (self.policy.max_pending, &self.pending);
-        let room = |backend: &str| most.saturating_sub(pending.of(backend));
         if self.suspects {
-            let claimed = self.store.unfinished(Tried::Before, 1, &room, now);
-            match self.written(claimed) {
+            match self.claim_some(Tried::Before, 1, now) {
                 Ok(mut claimed) if !claimed.is_empty() => return self.claimed.append(&mut claimed),
                 Ok(_) => self.suspects = false,
                 Err(_) => return,
             }
         }
         if self.unclaimed {
-            let (most, pending) = (self.policy.max_pending, &self.pending);
-            let room = |backend: &str| most.saturating_sub(pending.of(backend));
             let limit = self.policy.batch.min(left);
-            let claimed = self.store.unfinished(Tried::Never, limit, &room, now);
-            if let Ok(mut claimed) = self.written(claimed) {
+            if let Ok(mut claimed) = self.claim_some(Tried::Never, limit, now) {
                 self.unclaimed = claimed.len() >= limit;
                 self.claimed.append(&mut claimed);
             }
         }
+    }
+
+    /// Each of them may ask for time, and none is to be refused it.
+    fn claim_some(&mut self, tried: Tried, limit: usize, now: Timestamp) -> Result<Vec<Unfinished>, Refused> {
+        let (most, pending) = (self.policy.max_pending, &self.pending);
+        let room = |backend: &str| most.saturating_sub(pending.of(backend));
+        let claimed = self.store.unfinished(tried, limit, &room, now);
+        self.written(claimed)
     }
 
     pub(super) fn run(&mut self, unfinished: Unfinished, now: Timestamp) {

@@ -1,18 +1,16 @@
 //! The router's thread: drains the shared channel, drives the router, makes each batch durable with one commit, then
 //! tells everybody who waited for it.
 
+use super::rules::{backend_policy, policy};
 use super::supervisor::{self, Leaving, Running};
 use super::wall;
 use crate::apps::Host;
-use crate::guard;
 use crate::hub::board::{BackendNotice, BackendState, Board, GroupNotice};
 use crate::hub::event::{Answered, Event, LineId, LineNews, Mouth, Question};
 use crate::message::{Direction, Name, Outgoing, SendFailure};
 use crate::registry::Registry;
-use crate::router::{
-    BackendPolicy, Balance, Caps, GroupPolicy, Member, Policy, Rate, Refusal, Refused, Router,
-};
-use crate::settings::{self, BackendSettings, GroupSettings, MemberSettings, Settings};
+use crate::router::{Refusal, Refused, Router};
+use crate::settings::{BackendSettings, GroupSettings, MemberSettings, Settings};
 use crate::store::StoreError;
 use crate::time::{Clock, Timestamp};
 use crossbeam_channel::{Receiver, Sender};
@@ -537,14 +535,13 @@ impl Core {
             return log::warn!("the settings were not reloaded: the router is stopping");
         }
         notify(&[NotifyState::Reloading]);
-        let apps = match self.registry.build_apps(&settings) {
+        let mut apps = match self.registry.build_apps(&settings) {
             Ok(apps) => apps,
             Err(error) => {
                 log::error!("the settings were not reloaded, the old ones stay: {error}");
                 return notify(&[NotifyState::Ready]);
             }
         };
-        let mut apps = apps;
         for failure in apps.start(&Host { answers: Arc::new(self.mouth.clone()) }) {
             log::error!("{failure}");
         }
@@ -662,63 +659,5 @@ impl Core {
 pub fn notify(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
         log::debug!("systemd was not told: {error}");
-    }
-}
-
-/// The router's rules as the settings have them.
-pub(crate) fn policy(settings: &Settings) -> Policy {
-    Policy {
-        validity: settings.router.validity,
-        on_uncertain: settings.router.on_uncertain,
-        app_timeout: settings.router.app_timeout,
-        max_pending: settings.router.max_pending,
-        join_within: settings.router.join_within,
-        retention: settings.database.purge_after,
-        loop_limits: guard::Limits {
-            repetitions: settings.router.loop_repeats,
-            repetition_time: settings.router.loop_repeats_within,
-            replies: settings.router.loop_replies,
-            reply_time: settings.router.loop_replies_within,
-        },
-        groups: settings.groups.iter().map(group_policy).collect(),
-        ..Policy::default()
-    }
-}
-
-fn group_policy(group: &GroupSettings) -> GroupPolicy {
-    let member = |member: &MemberSettings| Member {
-        backend: member.backend.as_str().into(),
-        prefixes: member.prefixes.clone(),
-    };
-    GroupPolicy {
-        name: group.name.as_str().into(),
-        members: group.members.iter().map(member).collect(),
-        balance: match group.balance {
-            settings::Balance::InTurn => Balance::InTurn,
-            settings::Balance::LeastBusy => Balance::LeastBusy,
-            settings::Balance::First => Balance::First,
-        },
-        replies: group.replies,
-    }
-}
-
-/// A backend's rules as the settings have them.
-pub(crate) fn backend_policy(settings: &BackendSettings, window: usize) -> BackendPolicy {
-    let limits = settings.limits;
-    BackendPolicy {
-        window,
-        tester: settings.tester,
-        allow_test_traffic: settings.allow_test_traffic,
-        loop_guard: settings.loop_guard,
-        validity: Some(settings.validity),
-        on_uncertain: Some(settings.on_uncertain),
-        caps: Caps {
-            per_day: limits.daily_cap,
-            per_month: limits.monthly_cap,
-            resets_at: limits.resets_at,
-            resets_on: limits.caps_day.max(1),
-            utc_offset: limits.utc_offset,
-        },
-        rate: Rate { per_minute: limits.rate, min_gap: limits.gap },
     }
 }

@@ -14,6 +14,7 @@
 pub mod core;
 
 pub mod journal;
+pub(crate) mod rules;
 mod signals;
 mod supervisor;
 

@@ -26,7 +26,7 @@ struct Wanted {
 
 /// `/api/v1/parts`: the query of a GET, or the JSON object of a POST.
 pub(super) fn api(request: &Request, board: &Board) -> Response {
-    let wanted = if request.method() == "POST" { of_body(request) } else { of_query(request) };
+    let wanted = if request.method() == "POST" { site::object(request) } else { of_query(request) };
     match wanted.and_then(|wanted| counted(&wanted, board)) {
         Ok(count) => Response::json(200, &count),
         Err(response) => response,
@@ -95,13 +95,6 @@ fn language(name: &str) -> Result<Language, Response> {
             &format!("\"{}\" is no language with tables; possible: {possible}", name.escape_debug()),
         )
     })
-}
-
-fn of_body(request: &Request) -> Result<Wanted, Response> {
-    if request.media_type() != "application/json" {
-        return Err(Response::error(415, "send JSON, with Content-Type: application/json"));
-    }
-    site::object(request.body()).map_err(|sentence| Response::error(400, &sentence))
 }
 
 fn of_query(request: &Request) -> Result<Wanted, Response> {

@@ -198,12 +198,9 @@ impl Site {
 
     /// One message to be sent, from a program.
     fn api_message(&self, request: &Request, reply: Reply) {
-        if request.media_type() != "application/json" {
-            return reply.send(Response::error(415, "send JSON, with Content-Type: application/json"));
-        }
-        let new: NewMessage = match object(request.body()) {
+        let new: NewMessage = match object(request) {
             Ok(new) => new,
-            Err(sentence) => return reply.send(Response::error(400, &sentence)),
+            Err(refusal) => return reply.send(refusal),
         };
         let key = match request.header("idempotency-key") {
             Some(key) if key.is_empty() || key.len() > 255 => {
@@ -231,15 +228,13 @@ impl Site {
         let Ok(id) = id.parse::<MessageId>() else {
             return reply.send(Response::error(404, "there is no such message"));
         };
-        if request.media_type() != "application/json" {
-            return reply.send(Response::error(415, "send JSON, with Content-Type: application/json"));
-        }
-        let state = object::<NewState>(request.body()).and_then(|new| {
-            new.state.parse::<State>().map_err(|()| format!("\"{}\" is no state", new.state.escape_debug()))
+        let state = object::<NewState>(request).and_then(|new| {
+            let unknown = |()| format!("\"{}\" is no state", new.state.escape_debug());
+            new.state.parse::<State>().map_err(|none| Response::error(400, &unknown(none)))
         });
         let state = match state {
             Ok(state) => state,
-            Err(sentence) => return reply.send(Response::error(400, &sentence)),
+            Err(refusal) => return reply.send(refusal),
         };
         let told: Told<bool> = Box::new(move |result| {
             reply.send(match result {
@@ -259,22 +254,19 @@ impl Site {
         if self.board.backend(backend).is_none() {
             return reply.send(unknown_backend(backend));
         }
-        if request.media_type() != "application/json" {
-            return reply.send(Response::error(415, "send JSON, with Content-Type: application/json"));
-        }
-        let code = object::<NewQuestion>(request.body()).and_then(|new| {
+        let code = object::<NewQuestion>(request).and_then(|new| {
             // Nothing that could end the command in which it is given to the modem (TS 27.007, 7.15).
             let fits = |octet: u8| octet.is_ascii_alphanumeric() || b"*#+ ".contains(&octet);
             if new.code.is_empty() || new.code.len() > LONGEST_CODE || !new.code.bytes().all(fits) {
-                return Err(format!(
-                    "a code has 1 to {LONGEST_CODE} characters: digits, letters, *, #, + and blanks"
-                ));
+                let sentence =
+                    format!("a code has 1 to {LONGEST_CODE} characters: digits, letters, *, #, + and blanks");
+                return Err(Response::error(400, &sentence));
             }
             Ok(new.code)
         });
         let code = match code {
             Ok(code) => code,
-            Err(sentence) => return reply.send(Response::error(400, &sentence)),
+            Err(refusal) => return reply.send(refusal),
         };
         let question = Question::new(code, move |answer| {
             reply.send(match answer {
@@ -298,14 +290,19 @@ impl Site {
     }
 }
 
-/// A JSON object with exactly these names. A list of the values alone, which serde would take as well, is refused: it breaks
+/// The body as a JSON object with exactly these names, or the refusal. A list of the values alone, which serde would take as well, is refused: it breaks
 /// as soon as there is one name more.
-pub(super) fn object<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, String> {
-    match body.iter().find(|octet| !octet.is_ascii_whitespace()) {
+pub(super) fn object<T: serde::de::DeserializeOwned>(request: &Request) -> Result<T, Response> {
+    if request.media_type() != "application/json" {
+        return Err(Response::error(415, "send JSON, with Content-Type: application/json"));
+    }
+    let body = request.body();
+    let read = match body.iter().find(|octet| !octet.is_ascii_whitespace()) {
         Some(b'{') => serde_json::from_slice(body).map_err(|error| format!("the body is not right: {error}")),
         Some(_) => Err("the body is not right: it must be one JSON object, { ... }".to_string()),
         None => Err("the body is empty; send one JSON object, { ... }".to_string()),
-    }
+    };
+    read.map_err(|sentence| Response::error(400, &sentence))
 }
 
 /// The answer to something that the router did not take.
