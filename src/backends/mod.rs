@@ -11,6 +11,7 @@ mod line;
 pub mod bucket;
 pub mod gsm;
 pub mod httptester;
+pub mod kannel;
 
 pub use hands::Hand;
 pub use intake::{Heard, Intake, Intakes};
@@ -131,4 +132,4 @@ impl fmt::Debug for Engine {
 }
 
 /// The engines of this program.
-pub const ENGINES: &[Engine] = &[bucket::ENGINE, httptester::ENGINE, gsm::ENGINE];
+pub const ENGINES: &[Engine] = &[bucket::ENGINE, httptester::ENGINE, gsm::ENGINE, kannel::ENGINE];

@@ -4,7 +4,6 @@ use super::daemon::{Daemon, PATIENCE, folder, program, write};
 use super::kannel_rig::{ADMIN, Kannel, PASSWORD, Phones, Ports, SMSC, USER, service};
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -81,7 +80,10 @@ fn people_are_answered_and_their_answers_are_reported() {
     let (daemon, kannel, mut phones) = start("", "");
     phones.say("+15551230001", "1234", "echo hello world");
     let sms = phones.next();
-    assert_eq!((&*sms.from, &*sms.to, &*sms.kind, &*sms.text()), ("1234", "+15551230001", "text", "hello world"));
+    assert_eq!(
+        (&*sms.from, &*sms.to, &*sms.kind, &*sms.text()),
+        ("1234", "+15551230001", "text", "hello world")
+    );
 
     // Letters of the GSM alphabet stay in it, others are UCS-2; Kannel turns none into "?".
     phones.say("+15551230001", "1234", "echo café {€} ÄÖÑ Ω ~");
@@ -154,8 +156,9 @@ fn a_wrong_password_stops_the_line_and_loses_nothing() {
     let daemon = Daemon::start(&settings(ports, "wrong", ""));
     let kannel = Kannel::start(ports, &service(&get_url(ports, "")));
     let phones = kannel.phones();
-    let ids: Vec<String> =
-        (0..3).map(|number| send(&daemon, &format!("+1555123000{number}"), &format!("text {number}"))).collect();
+    let ids: Vec<String> = (0..3)
+        .map(|number| send(&daemon, &format!("+1555123000{number}"), &format!("text {number}")))
+        .collect();
     daemon.wait_for_line("Kannel refuses username and password");
     let (_, sentence) = standing(&daemon);
     assert!(!sentence.contains("wrong") && !daemon.log().contains("=wrong"), "{sentence}");
@@ -163,55 +166,55 @@ fn a_wrong_password_stops_the_line_and_loses_nothing() {
 
     write(daemon.folder(), "settings.toml", &settings(ports, PASSWORD, ""));
     daemon.signal(Signal::HUP);
-    // Those that were refused wait for a minute, so others show that the line is open again.
-    let id = send(&daemon, "+15551239999", "after");
-    becomes(&daemon, &id, "delivered");
-    assert!(phones.next().text() == "after");
-    for id in ids {
-        let message = daemon.get(&format!("/api/v1/messages/{id}")).json();
-        let state = message["state"].as_str().expect("a state");
-        assert!(matches!(state, "queued" | "delivered" | "sent" | "sending"), "{message}");
+    let after = send(&daemon, "+15551239999", "after");
+    for id in ids.iter().chain([&after]) {
+        becomes(&daemon, id, "delivered");
     }
+    let mut arrived: Vec<String> = (0..4).map(|_| phones.next().text()).collect();
+    arrived.sort();
+    assert_eq!(arrived, ["after", "text 0", "text 1", "text 2"]);
 }
 
 #[test]
 fn a_kannel_that_is_killed_and_started_again_loses_nothing_of_ours() {
     let (daemon, mut kannel, phones) = start("", "");
-    let mut ids: BTreeMap<String, String> = BTreeMap::new();
-    let mut say = |daemon: &Daemon, number: usize| {
-        let text = format!("text {number}");
-        ids.insert(send(daemon, &format!("+1555123{number:04}"), &text), text);
-    };
-    (0..5).for_each(|number| say(&daemon, number));
-    let mut arrived: Vec<String> = (0..5).map(|_| phones.next().text()).collect();
+    let say =
+        |number: usize| (send(&daemon, &format!("+1555123{number:04}"), &format!("text {number}")), number);
+    let mut ids: Vec<(String, usize)> = (0..40).map(say).collect();
+    let mut arrived: Vec<String> = (0..10).map(|_| phones.next().text()).collect();
 
-    // While it is away nothing is tried in vain for long: the backend is down and says so.
+    // In the midst of it, with requests under way.
     kannel.kill();
+    arrived.extend(std::iter::from_fn(|| phones.next_within(Duration::from_millis(1))).map(|sms| sms.text()));
     drop(phones);
-    (5..10).for_each(|number| say(&daemon, number));
+    ids.extend((40..45).map(say));
+    // Nothing is tried in vain for long: the backend is down and says so.
     daemon.wait_until("it is down", |daemon| {
         let (state, sentence) = standing(daemon);
         (state == "down" && sentence.contains("could not be reached")).then_some(())
     });
-    (10..15).for_each(|number| say(&daemon, number));
+    ids.extend((45..50).map(say));
     kannel.start_again();
     let phones = kannel.phones();
     let deadline = Instant::now() + 2 * PATIENCE;
-    while !(0..15).all(|number| arrived.contains(&format!("text {number}"))) {
+    while !(0..50).all(|number| arrived.contains(&format!("text {number}"))) {
         let left = deadline.saturating_duration_since(Instant::now());
         let Some(sms) = phones.next_within(left) else {
             panic!("{arrived:?}\n{}\n{}", daemon.log(), kannel.log())
         };
         arrived.push(sms.text());
     }
-    for (id, text) in &ids {
-        let copies = arrived.iter().filter(|arrived| *arrived == text).count();
+    // Kannel may repeat what it had not written off; of ours a second request needs a doubt or a certain failure before it.
+    for (id, number) in &ids {
         let message = daemon.wait_until("it is settled", |daemon| {
             let message = daemon.get(&format!("/api/v1/messages/{id}")).json();
             matches!(message["state"].as_str(), Some("sent" | "delivered")).then_some(message)
         });
-        let doubts = message["history"].to_string().matches("\"uncertain\"").count();
-        assert!(copies <= 1 + doubts, "{copies} copies of {message}");
+        let history = message["history"].to_string();
+        let reasons =
+            history.matches("\"uncertain\"").count() + history.matches("could not be reached").count();
+        let attempts = message["attempts"].as_u64().expect("a count");
+        assert!(attempts <= 1 + reasons as u64, "text {number}: {message}");
     }
 }
 
@@ -225,7 +228,7 @@ fn a_router_that_is_killed_gets_what_kannel_kept() {
     assert_eq!(phones.next().text(), "before");
     let ended = daemon.kill9();
     phones.say("+15551230001", "1234", "echo meanwhile");
-    kannel.smsbox_says("Retrying HTTP request");
+    kannel.smsbox_says("Couldn't fetch");
     let daemon = Daemon::start_in(ended.folder);
     assert_eq!(phones.next().text(), "meanwhile");
     daemon.wait_until("both were handled once", |daemon| {
@@ -278,7 +281,10 @@ fn the_backend_tells_how_kannels_link_is() {
         let (state, sentence) = standing(daemon);
         (state == "up" && sentence.contains("smsc FAKE")).then_some(sentence)
     });
-    assert!(sentence.starts_with("Kannel 1.4") && sentence.contains("running: smsc FAKE online"), "{sentence}");
+    assert!(
+        sentence.starts_with("Kannel 1.4") && sentence.contains("running: smsc FAKE online"),
+        "{sentence}"
+    );
 }
 
 /// The telephone network of Kannel's own authors in place of ours.
@@ -290,7 +296,9 @@ fn kannels_own_fake_service_center_agrees() {
     let path = ["/usr/lib/kannel/test/fakesmsc", "/usr/bin/fakesmsc", "/usr/sbin/fakesmsc"]
         .into_iter()
         .find(|path| std::path::Path::new(path).exists())
-        .unwrap_or_else(|| panic!("fakesmsc is needed for the tests with a real Kannel: apt-get install kannel-extras"));
+        .unwrap_or_else(|| {
+            panic!("fakesmsc is needed for the tests with a real Kannel: apt-get install kannel-extras")
+        });
     let mut command = Command::new(path);
     let (port, message) = (ports.link.to_string(), "+15551230001 1234 text echo hello from fakesmsc");
     command.args(["-H", "127.0.0.1", "-r", &port, "-i", "0.1", "-m", "1", message]);

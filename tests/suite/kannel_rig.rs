@@ -161,7 +161,8 @@ impl Sms {
         let (from, to, kind) = (word(), word(), word());
         let rest = words.next().unwrap_or_default();
         let decode = |octets: &[u8]| {
-            let blanks: Vec<u8> = octets.iter().map(|octet| if *octet == b'+' { b' ' } else { *octet }).collect();
+            let blanks: Vec<u8> =
+                octets.iter().map(|octet| if *octet == b'+' { b' ' } else { *octet }).collect();
             percent_encoding::percent_decode(&blanks).collect::<Vec<u8>>()
         };
         let (udh, octets) = match kind.as_str() {
@@ -287,7 +288,7 @@ struct Program {
 impl Program {
     fn start(path: &str, folder: &Path) -> Program {
         let mut command = Command::new(path);
-        command.arg("kannel.conf").current_dir(folder);
+        command.args(["-v", "1", "kannel.conf"]).current_dir(folder);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| {
             panic!("{path} is needed for the tests with a real Kannel ({error}): apt-get install kannel")

@@ -45,7 +45,9 @@ impl Charset {
         let name = name.trim().to_ascii_lowercase();
         Some(match name.replace('_', "-").as_str() {
             "ascii" | "us-ascii" | "us" | "646" | "ansi-x3.4-1968" => Charset::Ascii,
-            "iso-8859-1" | "iso8859-1" | "iso-88591" | "latin-1" | "latin1" | "l1" | "latin" => Charset::Latin1,
+            "iso-8859-1" | "iso8859-1" | "iso-88591" | "latin-1" | "latin1" | "l1" | "latin" => {
+                Charset::Latin1
+            }
             "utf-8" | "utf8" | "u8" => Charset::Utf8,
             "utf-16be" | "utf16be" | "utf-16-be" | "ucs-2" | "ucs2" | "ucs-2be" | "iso-10646-ucs-2" => {
                 Charset::Utf16(false)
@@ -202,7 +204,17 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        let all = ["ascii", "utf-8", "utf-16be", "utf-16", "utf-16le", "iso-8859-1", "iso-8859-15", "cp1251", "gb18030"];
+        let all = [
+            "ascii",
+            "utf-8",
+            "utf-16be",
+            "utf-16",
+            "utf-16le",
+            "iso-8859-1",
+            "iso-8859-15",
+            "cp1251",
+            "gb18030",
+        ];
         for name in all {
             let charset = Charset::named(name).unwrap();
             for text in ["", "hello @ £", "naïve €", "привет", "ሰላም", "😀"] {

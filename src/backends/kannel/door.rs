@@ -72,7 +72,8 @@ impl Door {
     /// One message. The error is a sentence for whoever wrote the address that Kannel calls.
     fn message(&self, fields: &Fields) -> Result<Incoming, String> {
         let number = fields.one("id")?.map(sender).filter(|number| !number.is_empty());
-        let number = number.ok_or("the field id is missing: the number of the sender (in Kannel's get-url id=%p)")?;
+        let number =
+            number.ok_or("the field id is missing: the number of the sender (in Kannel's get-url id=%p)")?;
         let text = fields.one("text")?.ok_or("the field text is missing (in Kannel's get-url text=%b)")?;
         let (charset, coding) = (fields.word("charset")?, fields.word("coding")?);
         let key = fields.word("message_id")?;
@@ -115,7 +116,8 @@ impl Door {
             note.push_str(&format!(": {said}"));
         }
         // Whose message it is the router knows; it counts reports about others and says so in the log.
-        let about = id.parse().map_or_else(|()| About::Remote(id.chars().take(LONGEST_KEY).collect()), About::Id);
+        let about =
+            id.parse().map_or_else(|()| About::Remote(id.chars().take(LONGEST_KEY).collect()), About::Id);
         Ok(Report { backend: self.backend.clone(), about, verdict, note: Some(note) })
     }
 }
@@ -129,7 +131,10 @@ impl Intake for Door {
         let pieces: Vec<&str> = rest.iter().copied().filter(|piece| !piece.is_empty()).collect();
         let is_report = pieces.last() == Some(&"delivery-report");
         if !is_report && !pieces.is_empty() && !self.any_path {
-            return Heard::nothing(Response::error(404, "a Kannel hands in messages here, or delivery-report/"));
+            return Heard::nothing(Response::error(
+                404,
+                "a Kannel hands in messages here, or delivery-report/",
+            ));
         }
         // HEAD is no wish to hand anything in, and a body is no message: the older systems took GET only, too.
         if request.method() != "GET" {
@@ -178,12 +183,11 @@ fn decode(octets: &[u8], charset: Option<&str>, coding: Option<&str>) -> Result<
     let named = match charset {
         None if coding == Some("2") => return decode(octets, Some("UTF-16BE"), None),
         None => return decode(octets, Some("UTF-8"), None),
-        Some(name) => Charset::named(name).ok_or_else(|| name.escape_debug().to_string().chars().take(40).collect::<String>()),
+        Some(name) => Charset::named(name)
+            .ok_or_else(|| name.escape_debug().to_string().chars().take(40).collect::<String>()),
     };
     match named {
-        Ok(charset) => charset
-            .decode(octets)
-            .ok_or_else(|| format!("the octets are no text in {charset}")),
+        Ok(charset) => charset.decode(octets).ok_or_else(|| format!("the octets are no text in {charset}")),
         // Whatever set that is: these characters are the same in all that Kannel has, except UTF-16.
         Err(_) if coding != Some("2") && octets.is_ascii() && !octets.contains(&0) => {
             Ok(String::from_utf8_lossy(octets).into_owned())

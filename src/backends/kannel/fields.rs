@@ -45,7 +45,8 @@ mod tests {
 
     #[test]
     fn octets_come_through() {
-        let fields = Fields::of("id=%2B1555&text=a+b%20c%zz%4&raw=%00h%FF&&empty&same=1&same=1&two=1&two=2&%FF=x");
+        let fields =
+            Fields::of("id=%2B1555&text=a+b%20c%zz%4&raw=%00h%FF&&empty&same=1&same=1&two=1&two=2&%FF=x");
         assert_eq!(fields.one("id"), Ok(Some(&b"+1555"[..])));
         assert_eq!(fields.one("text"), Ok(Some(&b"a b c%zz%4"[..])));
         assert_eq!(fields.one("raw"), Ok(Some(&b"\0h\xff"[..])));

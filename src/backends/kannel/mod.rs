@@ -32,8 +32,7 @@ pub use rules::{Reports, Rules, Status};
 pub use sendsms::{Sendsms, sendsms};
 pub use trust::Trust;
 
-use super::line::Hand;
-use super::{Backend, BackendError, Engine, Line, Mail};
+use super::{Backend, BackendError, Engine, Hand, Line, Mail};
 use crate::http::client::{Answer, Call, Client};
 use crate::message::{Outgoing, Receipt, SendFailure};
 use crate::settings::{BackendSettings, EngineSpec, Value};
@@ -78,9 +77,7 @@ fn build(settings: &BackendSettings) -> Result<Box<dyn Backend>, BackendError> {
     let rules = Rules::of(settings)?;
     let client = Client::new(&rules.client).map_err(BackendError::Refused)?;
     let status = match &rules.status {
-        Some(status) => {
-            Some((status.clone(), Client::new(&status.client).map_err(BackendError::Refused)?))
-        }
+        Some(status) => Some((status.clone(), Client::new(&status.client).map_err(BackendError::Refused)?)),
         None => None,
     };
     Ok(Box::new(Kannel { rules, client, status }))
@@ -139,7 +136,10 @@ impl Kannel {
     /// Tells now and then how Kannel's links are. It changes nothing else: a link that is down is Kannel's to mend, and Kannel keeps what waits for it.
     fn watch(&self, line: &Line, status: &Status, client: &Client) -> Result<(), BackendError> {
         let (waker, woken) = crossbeam_channel::bounded(1);
-        line.on_mail(move || drop(waker.try_send(())));
+        line.on_mail(move || {
+            // One signal that waits is enough.
+            let _ = waker.try_send(());
+        });
         let smsc = self.rules.params.iter().find_map(|(name, value)| match value {
             Value::Text(smsc) if name.eq_ignore_ascii_case("smsc") => Some(smsc.as_str()),
             _ => None,
@@ -180,7 +180,8 @@ fn ask_how_it_is(status: &Status, client: &Client, smsc: Option<&str>) -> String
 }
 
 fn of_answer(answer: &Answer) -> Outcome {
-    let wait = answer.header("retry-after").and_then(|wait| wait.trim().parse().ok()).map(Duration::from_secs);
+    let wait =
+        answer.header("retry-after").and_then(|wait| wait.trim().parse().ok()).map(Duration::from_secs);
     verdict::of_answer(answer.status, wait, &String::from_utf8_lossy(&answer.body))
 }
 

@@ -34,7 +34,8 @@ pub const KEYS: &[Key] = &[
         "0 GSM alphabet, 1 octets, 2 Unicode; chosen for each text when not given",
     )
     .such_as("0"),
-    Key::new("charset", Kind::Text, "how texts are encoded for Kannel; chosen when not given").such_as("UTF-8"),
+    Key::new("charset", Kind::Text, "how texts are encoded for Kannel; chosen when not given")
+        .such_as("UTF-8"),
     Key::new(
         "encode_errors",
         Kind::OneOf(&["ignore", "replace", "strict", "backslashreplace", "xmlcharrefreplace"]),
@@ -68,8 +69,12 @@ pub const KEYS: &[Key] = &[
     Key::new("status_password", Kind::Secret, "the password of that page"),
     Key::new("timeout", TIMEOUT, "how long Kannel may take to answer").or("30 s"),
     Key::new("connect_timeout", TIMEOUT, "how long it may take to connect").or("10 s"),
-    Key::new("ca_file", Kind::Path, "certificates (PEM) that are trusted instead of the public ones, for https")
-        .also(&["ca", "cafile"]),
+    Key::new(
+        "ca_file",
+        Kind::Path,
+        "certificates (PEM) that are trusted instead of the public ones, for https",
+    )
+    .also(&["ca", "cafile"]),
     Key::new("host", Kind::Text, "with port: address of a listener of its own").or("localhost"),
     Key::new(
         "port",
@@ -140,7 +145,10 @@ impl Rules {
         }
         let client = client::Rules {
             timeout,
-            connect_timeout: options.duration("connect_timeout").unwrap_or(Duration::from_secs(10)).min(timeout),
+            connect_timeout: options
+                .duration("connect_timeout")
+                .unwrap_or(Duration::from_secs(10))
+                .min(timeout),
             ca_file: options.path("ca_file").map(PathBuf::from),
             answer_limit: ANSWER_LIMIT,
         };
@@ -156,12 +164,18 @@ impl Rules {
             sendsms_url: address("sendsms_url", text("sendsms_url").unwrap_or_default())?,
             params: options.table("sendsms_params").unwrap_or_default().to_vec(),
             alphabets: alphabets(settings)?,
-            most_parts: options.count("max_messages").and_then(|most| u8::try_from(most).ok()).unwrap_or(u8::MAX),
+            most_parts: options
+                .count("max_messages")
+                .and_then(|most| u8::try_from(most).ok())
+                .unwrap_or(u8::MAX),
             reports: match text("delivery_report_url") {
                 None => None,
                 Some(url) => Some(Reports {
                     url: report_address(address("delivery_report_url", url)?, &settings.name),
-                    mask: options.integer("delivery_report_mask").and_then(|mask| u8::try_from(mask).ok()).unwrap_or(31),
+                    mask: options
+                        .integer("delivery_report_mask")
+                        .and_then(|mask| u8::try_from(mask).ok())
+                        .unwrap_or(31),
                 }),
             },
             trust: Trust::new(secret, options.list("allowed_addresses").unwrap_or_default())
@@ -181,7 +195,11 @@ impl Rules {
 
     /// How Kannel will cut texts into parts, as far as it can be known from here.
     pub fn splitting(&self) -> Splitting {
-        Splitting { always_ucs2: self.alphabets.coding == Some(2), most_parts: self.most_parts, ..Splitting::default() }
+        Splitting {
+            always_ucs2: self.alphabets.coding == Some(2),
+            most_parts: self.most_parts,
+            ..Splitting::default()
+        }
     }
 }
 

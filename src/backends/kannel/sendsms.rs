@@ -32,8 +32,7 @@ pub struct Sendsms {
 /// The request for a message.
 pub fn sendsms(rules: &Rules, outgoing: &Outgoing) -> Result<Sendsms, SendFailure> {
     // To Kannel a blank divides receivers: a number with blanks in it would become several.
-    let to: String =
-        outgoing.connection.identity.chars().filter(|letter| !letter.is_whitespace()).collect();
+    let to: String = outgoing.connection.identity.chars().filter(|letter| !letter.is_whitespace()).collect();
     if to.is_empty() {
         return Err(SendFailure::Permanent("there is no number to send it to".into()));
     }
@@ -105,7 +104,11 @@ fn report_url(reports: &Reports, id: &str, secret: Option<&str>) -> String {
     );
     if let Some(secret) = secret {
         url.push_str("&secret=");
-        url.push_str(&if secret == MASK { MASK.to_string() } else { form::encode(secret).replace('%', "%%") });
+        url.push_str(&if secret == MASK {
+            MASK.to_string()
+        } else {
+            form::encode(secret).replace('%', "%%")
+        });
     }
     url
 }

@@ -101,7 +101,8 @@ impl Standing {
                 sentence.push_str(word);
             }
         }
-        let ours = |link: &&Link| smsc.is_none_or(|smsc| [&link.id, &link.admin_id].iter().any(|id| *id == smsc));
+        let ours =
+            |link: &&Link| smsc.is_none_or(|smsc| [&link.id, &link.admin_id].iter().any(|id| *id == smsc));
         let links: Vec<&Link> = self.links.iter().filter(ours).collect();
         if links.is_empty() {
             return match smsc {

@@ -53,8 +53,11 @@ impl Trust {
 
 impl Network {
     fn parse(text: &str) -> Result<Network, String> {
-        let wrong = || format!("\"{}\" is no address and no network; write 10.0.0.7 or 10.0.0.0/8", text.escape_debug());
-        let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
+        let wrong = || {
+            format!("\"{}\" is no address and no network; write 10.0.0.7 or 10.0.0.0/8", text.escape_debug())
+        };
+        let (address, bits) =
+            text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
         let address = address.parse::<IpAddr>().map_err(|_| wrong())?.to_canonical();
         let most = if address.is_ipv4() { 32 } else { 128 };
         let bits = match bits {

@@ -11,8 +11,8 @@ use crate::http::client::Trouble;
 use crate::message::SendFailure;
 use std::time::Duration;
 
-/// So long a message waits that Kannel refused for a reason which is not the message's.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// So long a message waits that Kannel refused for a reason which is not the message's. The backend waits longer each time.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// A peer that wants more patience is asked again all the same.
 const LONGEST_PATIENCE: Duration = Duration::from_secs(3600);
 /// So many characters of an answer are shown.
@@ -30,7 +30,8 @@ pub struct Outcome {
 /// What comes of an answer.
 pub fn of_answer(status: u16, retry_after: Option<Duration>, body: &str) -> Outcome {
     let words = body.trim();
-    let said = if words.is_empty() { format!("HTTP {status}") } else { format!("HTTP {status}: {}", shown(words)) };
+    let said =
+        if words.is_empty() { format!("HTTP {status}") } else { format!("HTTP {status}: {}", shown(words)) };
     let starts = |beginning: &str| {
         words.get(..beginning.len()).is_some_and(|start| start.eq_ignore_ascii_case(beginning))
     };
@@ -68,8 +69,12 @@ pub fn of_answer(status: u16, retry_after: Option<Duration>, body: &str) -> Outc
         )),
         400 | 413..=415 | 422 | 431 => failed(SendFailure::Permanent(format!("Kannel refuses it ({said})"))),
         408 | 425 | 429 | 500..=503 => failed(later(format!("Kannel cannot take it now ({said})"))),
-        504 => failed(SendFailure::Unsure(format!("something between here and Kannel waited in vain ({said})"))),
-        401..=499 => paused(format!("sendsms_url is not the address of Kannel's sendsms, or is closed to us ({said})")),
+        504 => {
+            failed(SendFailure::Unsure(format!("something between here and Kannel waited in vain ({said})")))
+        }
+        401..=499 => {
+            paused(format!("sendsms_url is not the address of Kannel's sendsms, or is closed to us ({said})"))
+        }
         _ => failed(later(format!("Kannel cannot take it now ({said})"))),
     }
 }
