@@ -125,6 +125,10 @@ fn long_texts_arrive_whole() {
     let question = format!("echo {}", long.trim());
     phones.say("+15551230003", "1234", &question);
     assert_eq!(phones.next_text().0, long.trim());
+    // In parts, in any order: Kannel joins them, and hands in one message.
+    phones.say_part("+15551230004", "1234", 7, 2, 2, " and the second");
+    phones.say_part("+15551230004", "1234", 7, 2, 1, "echo the first half");
+    assert_eq!(phones.next_text().0, "the first half and the second");
 
     let id = send(&daemon, "+15551230003", &"x".repeat(20 * 153 + 1));
     let failed = becomes(&daemon, &id, "failed");
@@ -257,8 +261,36 @@ fn a_stopped_link_delays_and_never_fails_a_message() {
 }
 
 #[test]
+fn a_link_that_is_not_there_yet_gets_its_messages_later() {
+    let ports = Ports::free();
+    let daemon = Daemon::start(&settings(ports, PASSWORD, ""));
+    let kannel = Kannel::start(ports, &service(&get_url(ports, "")));
+    let id = send(&daemon, "+15551230001", "early");
+    let sent = becomes(&daemon, &id, "sent");
+    assert!(sent["history"].to_string().contains("Queued for later delivery"), "{sent}");
+    assert_eq!(kannel.phones().next().text(), "early");
+    becomes(&daemon, &id, "delivered");
+}
+
+#[test]
+fn kannels_refusals_fail_a_message_with_its_words() {
+    let (daemon, _kannel, phones) = start("", "");
+    let id = send(&daemon, "nonumber", "hello");
+    let failed = becomes(&daemon, &id, "failed");
+    assert!(
+        failed["reason"].as_str().is_some_and(|why| why.contains("denied by white- and/or black-lists")),
+        "{failed}"
+    );
+    // A number with blanks is one number, and not three.
+    let id = send(&daemon, "+1 555 1230001", "hello");
+    assert_eq!(phones.next().to, "+15551230001");
+    becomes(&daemon, &id, "delivered");
+}
+
+#[test]
 fn secrets_pass_through_kannels_escapes() {
-    let secret = "s&me%d+/ =%%";
+    // Encoded it has %C3 and %A9: the escapes %C and %A, if nobody takes care.
+    let secret = "s&mé%d+/ =%%";
     let encoded: String = form_urlencoded::byte_serialize(secret.as_bytes()).collect();
     // In a get-url every percent sign that is no escape is doubled, too.
     let in_url = format!("&secret={}", encoded.replace('%', "%%"));
@@ -268,7 +300,7 @@ fn secrets_pass_through_kannels_escapes() {
     daemon.wait_until("the report came in", |daemon| daemon.messages("state=delivered").pop());
     let answer = daemon.get("/backend/kannel/?id=1555&text=echo+closed");
     assert_eq!(answer.status, 403, "{}", answer.body);
-    assert!(!daemon.log().contains("s&me"), "{}", daemon.log());
+    assert!(!daemon.log().contains("s&m"), "{}", daemon.log());
 }
 
 #[test]

@@ -228,6 +228,12 @@ impl Phones {
         self.line(&format!("{from} {to} ucs2 {encoded}"));
     }
 
+    /// A phone sends one part of a longer text of the GSM alphabet.
+    pub fn say_part(&mut self, from: &str, to: &str, reference: u8, total: u8, sequence: u8, text: &str) {
+        let udh = format!("%05%00%03%{reference:02x}%{total:02x}%{sequence:02x}");
+        self.line(&format!("{from} {to} udh-text {udh} {text}"));
+    }
+
     /// A phone sends octets.
     pub fn say_octets(&mut self, from: &str, to: &str, octets: &[u8]) {
         let encoded: String = octets.iter().map(|octet| format!("%{octet:02x}")).collect();
