@@ -318,7 +318,7 @@ fn only_those_are_believed_whom_the_settings_name() {
     assert_eq!(ask(secret, near, "&secret=guess"), (true, 403));
     assert_eq!(ask(secret, near, "&secret=hunter2"), (true, 200));
     assert_eq!(ask(secret, near, "&secret=guess&secret=hunter2"), (true, 403));
-    let list = "allowed_addresses = [\"10.0.0.0/8\", \"::1\"]";
+    let list = "incoming_addresses = [\"10.0.0.0/8\", \"::1\"]";
     assert_eq!(ask(list, near, ""), (true, 200));
     assert_eq!(ask(list, far, ""), (true, 403));
     assert_eq!(ask(list, Some("[::1]:5"), ""), (true, 200));
@@ -333,7 +333,7 @@ fn only_those_are_believed_whom_the_settings_name() {
 fn settings_that_cannot_work_say_why() {
     for (settings, part) in [
         ("charset = \"klingon\"", "no character set \"klingon\""),
-        ("allowed_addresses = [\"localhost\"]", "\"localhost\" is no address"),
+        ("incoming_addresses = [\"localhost\"]", "\"localhost\" is no address"),
         ("delivery_report_url = \"http://127.0.0.1/#x\"", "delivery_report_url"),
         ("timeout = \"2 min\"", "shorter than watchdog"),
     ] {

@@ -155,6 +155,36 @@ fn whatever_answers_a_message_is_settled_by_what_is_known() {
     assert!(!daemon.log().contains("hunter2"), "{}", daemon.log());
 }
 
+/// No such name, nobody at that port, no TLS there: certainly nothing left, so the messages wait, and the backend says why.
+#[test]
+fn what_cannot_be_reached_gets_its_messages_later() {
+    let (peer, free) = (Peer::start(), Ports::free());
+    let places = [
+        ("no-name", "http://kannel.invalid/".to_string()),
+        ("nobody", format!("http://127.0.0.1:{}/", free.link)),
+        ("no-tls", format!("https://127.0.0.1:{}/", peer.port)),
+    ];
+    let another = |(name, url): &(&str, String)| {
+        format!(
+            "[INSTALLED_BACKENDS.{name}]\nENGINE = \"kannel\"\nsendsms_url = \"{url}\"\n\
+             sendsms_params = {{ password = \"hunter2hunter2\" }}\ntimeout = \"2 s\"\n"
+        )
+    };
+    let daemon = start(&peer, &places.iter().map(another).collect::<String>());
+    for (name, _) in &places {
+        let id = send_by(&daemon, name, "later");
+        let message = becomes(&daemon, &id, name, |message| {
+            message["state"] == "queued" && message["history"].to_string().contains("could not be reached")
+        });
+        assert!(!message["history"].to_string().contains("uncertain"), "{message}");
+        daemon.wait_until("it is down", |daemon| {
+            let backends = daemon.get("/api/v1/backends").body;
+            backends.contains("could not be reached").then_some(())
+        });
+    }
+    assert!(!daemon.log().contains("hunter2"), "{}", daemon.log());
+}
+
 /// A Kannel that takes every connection and never answers, with its status page as dead as the rest.
 #[test]
 fn a_kannel_that_hangs_delays_nobody_else() {

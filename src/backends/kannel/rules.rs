@@ -62,7 +62,7 @@ pub const KEYS: &[Key] = &[
     )
     .or("31"),
     Key::new("secret", Kind::Secret, "what Kannel must show when it calls us"),
-    Key::new("allowed_addresses", Kind::TextList, "addresses and networks from which Kannel may call us")
+    Key::new("incoming_addresses", Kind::TextList, "addresses and networks from which Kannel may call us")
         .such_as("127.0.0.1"),
     Key::new("status_url", Kind::Url, "Kannel's status page, which tells how its links are")
         .such_as("http://127.0.0.1:13000/status.xml"),
@@ -178,8 +178,8 @@ impl Rules {
                         .unwrap_or(31),
                 }),
             },
-            trust: Trust::new(secret, options.list("allowed_addresses").unwrap_or_default())
-                .map_err(|why| BackendError::Refused(format!("allowed_addresses in the settings: {why}")))?,
+            trust: Trust::new(secret, options.list("incoming_addresses").unwrap_or_default())
+                .map_err(|why| BackendError::Refused(format!("incoming_addresses in the settings: {why}")))?,
             status: match text("status_url") {
                 None => None,
                 Some(url) => Some(Status {

@@ -40,7 +40,7 @@ impl Trust {
         let from_here = self.networks.is_empty()
             || request.peer().is_none_or(|peer| self.networks.iter().any(|network| network.has(peer.ip())));
         if !from_here {
-            return Err("requests from this address are not allowed (allowed_addresses)");
+            return Err("requests from this address are not allowed (incoming_addresses)");
         }
         let Some(expected) = &self.secret else { return Ok(()) };
         match fields.one("secret") {
