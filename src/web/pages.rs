@@ -1,5 +1,6 @@
 //! The pages for people and the reading half of the API. Each page thread has a reader of its own on the store; templates escape whatever a message says.
 
+use super::metrics;
 use super::parts;
 use super::site::{self, Read};
 use crate::http::{Request, Response, form};
@@ -60,6 +61,7 @@ fn answer(
             Ok(page) => guarded(page),
             Err(error) => unmade(&error),
         }),
+        ["metrics"] => metrics::answer(board, reader),
         ["api", "v1", "backends"] => {
             let waiting = reader.pieces()?;
             let (notices, groups) = {

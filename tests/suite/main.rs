@@ -16,6 +16,7 @@ mod gsm_long;
 mod idle;
 mod install;
 mod lives;
+mod metrics;
 mod modem;
 mod modems_cli;
 mod numbers;
