@@ -20,6 +20,7 @@ mod metrics;
 mod modem;
 mod modems_cli;
 mod numbers;
+mod openapi;
 mod pages;
 mod pdu;
 mod phases;
