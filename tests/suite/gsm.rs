@@ -3,10 +3,9 @@
 mod found;
 mod live;
 mod play;
+mod ports;
 mod rules;
 mod strangers;
-
-use play::play_file;
 
 macro_rules! cases {
     ($($name:ident)*) => {
@@ -17,4 +16,8 @@ macro_rules! cases {
     };
 }
 
-cases! { starting receiving sending recovery watching numbers }
+mod played {
+    use super::play::play_file;
+
+    cases! { starting receiving sending recovery watching numbers ports }
+}

@@ -94,7 +94,7 @@ impl Simulation {
         fs::read_to_string(self.folder.path().join("ledger.jsonl")).unwrap_or_default()
     }
 
-    fn events(&self, modem: &str, event: &str) -> Vec<Value> {
+    pub(super) fn events(&self, modem: &str, event: &str) -> Vec<Value> {
         let ledger = self.ledger();
         let lines = ledger.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         lines.filter(|line| line["modem"] == modem && line["event"] == event).collect()
@@ -106,7 +106,7 @@ impl Simulation {
     }
 
     /// How many messages lie on the modem.
-    fn lying(&self, modem: &str) -> usize {
+    pub(super) fn lying(&self, modem: &str) -> usize {
         self.events(modem, "stored").len().saturating_sub(self.events(modem, "deleted").len())
     }
 }
