@@ -304,6 +304,7 @@ impl Talk {
                 }
             }
             Happening::Mute => return Err("it does not answer".into()),
+            Happening::Urc(Urc::Noise(_) | Urc::Other(_) | Urc::Broadcast(_)) => {}
             Happening::Urc(urc) if self.early.len() < MOST_EARLY => self.early.push(urc),
             Happening::Garbage(_) => {
                 self.nonsense += 1;

@@ -119,16 +119,8 @@ fn announcing_is_set_at_each_port_when_no_announcement_came() {
     let mut number = 0;
     while !stage.daemon.log().contains("ttyUSB1, so it is used") {
         number += 1;
-        assert!(number < 20, "{}", stage.daemon.log());
+        assert!(number < 300, "{}", stage.daemon.log());
         stage.exchange("zain", &format!("n{number}"));
-        let is_told = |stage: &Stage| stage.daemon.log().contains("messages are announced");
-        // An announcement is believed after half a second.
-        if number > 3 && !is_told(&stage) {
-            stage.daemon.wait_until("the next look", |daemon| {
-                let log = daemon.log();
-                (log.contains("messages are announced") || daemon.get("/healthz").status == 200).then_some(())
-            });
-        }
     }
     stage.uses(&["zain.1"]);
     stage.exchange("zain", "last");

@@ -223,6 +223,9 @@ impl Driver {
         // What waits for a free modem is looked at when it is free.
         let free = self.dialogue.is_ready() && self.job.is_none();
         let timers = match self.phase {
+            Phase::Over => return None,
+            // Whoever changes the port comes at once.
+            _ if free && self.halting => Vec::new(),
             Phase::Starting if free => vec![self.climb.wait_until],
             // Nothing else is done until then.
             Phase::Working if free && self.doubt.quiet_until().is_some() => vec![self.doubt.quiet_until()],
@@ -234,7 +237,6 @@ impl Driver {
                     self.next_ussd_time(),
                 ]
             }
-            Phase::Over => return None,
             _ => Vec::new(),
         };
         let always = [self.dialogue.deadline(), self.stop_by, self.calls.deadline(), self.ussd_deadline()];
