@@ -100,21 +100,11 @@ impl Others {
         Others { ports: places.into_iter().take(MOST).enumerate().map(other).collect(), is_modem }
     }
 
-    /// Whether there is no other port.
-    pub fn is_none(&self) -> bool {
-        self.ports.is_empty()
-    }
-
     /// Opens all of them, as soon as possible.
     pub fn listen(&mut self, now: Duration) {
         for other in self.ports.iter_mut().filter(|other| matches!(other.state, State::Closed)) {
             other.state = State::Later { at: now, tries: 0 };
         }
-    }
-
-    /// Which port it is.
-    pub fn place(&self, index: usize) -> Option<&Place> {
-        self.ports.get(index).map(|other| &other.place)
     }
 
     /// Gives an open port away, and takes the place of the port in use for it.

@@ -61,6 +61,14 @@ impl Stage {
         });
     }
 
+    /// A message and its answer, each time of another person, because nobody is answered all day long.
+    #[track_caller]
+    fn exchange_with_another(&mut self, number: u32) {
+        let from = format!("+2547000{number:05}");
+        self.simulation.order(&format!("zain < {from} echo n{number}"));
+        self.simulation.shows(&format!("zain > {from} n{number}"));
+    }
+
     /// A message and its answer, faster than any look through the storages.
     #[track_caller]
     fn exchanges_at_once(&mut self, text: &str) {
@@ -73,10 +81,10 @@ impl Stage {
 
 #[test]
 fn the_port_that_announces_is_found_and_kept_over_a_death() {
-    for (ports, at, before) in [
-        ("commands,diagnosis,announces", "zain.2", "zain"),
-        ("diagnosis,commands,announces", "zain.2", "zain.1"),
-        ("commands,announces,diagnosis", "zain.1", "zain"),
+    for (ports, at) in [
+        ("commands,diagnosis,announces", "zain.2"),
+        ("diagnosis,commands,announces", "zain.2"),
+        ("commands,announces,diagnosis", "zain.1"),
     ] {
         let mut stage = stick(ports, "");
         // Already the first one, which still goes out by the other port.
@@ -86,7 +94,8 @@ fn the_port_that_announces_is_found_and_kept_over_a_death() {
         stage.remembers(&format!("announces 0{} {STRANGER}", &at[5..]));
         stage.uses(&[at]);
         stage.exchanges_at_once("two");
-        assert!(stage.daemon.log().contains("is up"), "{before} was used first");
+        // Its receipt is on disk, so nothing is uncertain when the router dies.
+        stage.daemon.answers(FROM, "two");
         stage = stage.killed();
         stage.logs("Zain is up", 1);
         stage.exchanges_at_once("three");
@@ -120,7 +129,7 @@ fn announcing_is_set_at_each_port_when_no_announcement_came() {
     while !stage.daemon.log().contains("ttyUSB1, so it is used") {
         number += 1;
         assert!(number < 300, "{}", stage.daemon.log());
-        stage.exchange("zain", &format!("n{number}"));
+        stage.exchange_with_another(number);
     }
     stage.uses(&["zain.1"]);
     stage.exchange("zain", "last");
@@ -134,7 +143,7 @@ fn a_stick_that_announces_nowhere_is_told_and_its_other_ports_are_closed() {
     while !stage.daemon.log().contains("no port of this stick announces messages") {
         number += 1;
         assert!(number < 60, "{}", stage.daemon.log());
-        stage.exchange("zain", &format!("n{number}"));
+        stage.exchange_with_another(number);
     }
     stage.uses(&["zain"]);
     stage.exchange("zain", "last");
