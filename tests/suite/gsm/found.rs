@@ -19,12 +19,13 @@ impl Stage {
         Stage::with(modems, backends, &[])
     }
 
-    /// The same with arguments for the simulator.
+    /// The same with arguments for the simulator; `{root}` in the lines is the machine's.
     pub(super) fn with(modems: &[(&str, &str)], backends: &[(&str, &str)], arguments: &[&str]) -> Stage {
         let tree = Tree::new("board ttyS0 driver=port");
         let simulation = Simulation::start(modems, arguments);
         let mut text = "INSTALLED_APPS = [\"echo\"]\n[web]\nlisten = \"127.0.0.1:0\"\n".to_string();
         for (name, which) in backends {
+            let which = which.replace("{root}", &tree.root().display().to_string());
             text += &format!("[INSTALLED_BACKENDS.{name}]\nENGINE = \"gsm\"\n{which}\n");
         }
         let daemon = Stage::daemon(folder(&text), &tree);
@@ -73,7 +74,7 @@ impl Stage {
 }
 
 /// Of its ports the first takes commands and says nothing unasked, the second is for diagnosis, the third is the one.
-const E173: &str = "12d1:1436";
+pub(super) const E173: &str = "12d1:1436";
 /// A model that nobody has heard of.
 pub(super) const STRANGER: &str = "12d1:ffff";
 /// A modem comes back within this, whatever its name is then.

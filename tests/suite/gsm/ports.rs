@@ -1,6 +1,6 @@
 //! A stick that shows several ports and that nobody knows: the real program listens to all of them, and uses the one that announces.
 
-use super::found::{STRANGER, Stage};
+use super::found::{E173, STRANGER, Stage};
 use super::live::FROM;
 use std::fs;
 use std::time::{Duration, Instant};
@@ -147,6 +147,49 @@ fn a_stick_that_announces_nowhere_is_told_and_its_other_ports_are_closed() {
     }
     stage.uses(&["zain"]);
     stage.exchange("zain", "last");
+    stage.ends();
+}
+
+/// The table of modems may be wrong about a stick, or its maker has changed it.
+#[test]
+fn a_port_of_the_table_that_never_announces_is_doubted() {
+    let which = "usb = \"1-1.2\"\nsweep = \"1 s\"";
+    let arguments = ["--ports", "commands,announces"];
+    let mut stage = Stage::with(&[("zain", "generic")], &[("Zain", which)], &arguments);
+    stage.logs("waiting for it", 1);
+    stage.plug("1-1.2", E173, &[("ttyUSB0", "04", "zain"), ("ttyUSB1", "00", "zain.1")]);
+    stage.logs("Zain is up", 1);
+    stage.uses(&["zain"]);
+    let mut number = 0;
+    while !stage.daemon.log().contains("ttyUSB1, so it is used") {
+        number += 1;
+        assert!(number < 300, "{}", stage.daemon.log());
+        stage.exchange_with_another(number);
+    }
+    stage.remembers(&format!("announces 00 {E173}"));
+    stage = stage.killed();
+    stage.logs("Zain is up", 1);
+    stage.uses(&["zain.1"]);
+    stage.exchange("zain", "last");
+    stage.ends();
+}
+
+/// Who names the port has chosen it; but advice is given.
+#[test]
+fn a_port_that_the_settings_name_is_kept_and_advice_is_given() {
+    let which = "PORT = \"{root}/dev/ttyUSB0\"\nsweep = \"1 s\"";
+    let arguments = ["--ports", "commands,announces"];
+    let mut stage = Stage::with(&[("zain", "generic")], &[("Zain", which)], &arguments);
+    stage.logs("waiting for it", 1);
+    stage.plug("1-1.2", STRANGER, &[("ttyUSB0", "00", "zain"), ("ttyUSB1", "01", "zain.1")]);
+    stage.logs("Zain is up", 1);
+    let mut number = 0;
+    while !stage.daemon.log().contains("with usb = \"1-1.2\" instead of PORT") {
+        number += 1;
+        assert!(number < 60, "{}", stage.daemon.log());
+        stage.exchange_with_another(number);
+    }
+    stage.uses(&["zain"]);
     stage.ends();
 }
 
