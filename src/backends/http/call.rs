@@ -61,7 +61,7 @@ pub struct Writer {
 enum Entry {
     Template(Template),
     Bare(serde_json::Value),
-    /// Only names of secrets are put in: what looks like `{text}` in a password is the password.
+    /// Of a table's entry whose name looks like a secret's: put in like the others, and never shown.
     Secret(Template),
 }
 
@@ -180,7 +180,9 @@ impl Writer {
     }
 
     fn names(&self, wanted: &str) -> bool {
-        let entry = |(_, entry): &(String, Entry)| matches!(entry, Entry::Template(template) if template.names(wanted));
+        let entry = |(_, entry): &(String, Entry)| {
+            matches!(entry, Entry::Template(template) | Entry::Secret(template) if template.names(wanted))
+        };
         self.url.names(wanted)
             || self.query.iter().any(|(_, template)| template.names(wanted))
             || self.headers.iter().any(entry)
@@ -326,7 +328,8 @@ fn entries(given: &Given<'_>, key: &str, place: Place, own: &Own) -> Result<Opti
             }
             Plain::Secret(secret) => {
                 let text = secret.expose();
-                let template = Template::read(text, place, &|name| own.is_secret(name));
+                let template = Template::read(text, place, &|name| own.knows(name));
+                // A password may look like a template with a name that nobody knows.
                 Entry::Secret(template.unwrap_or_else(|_| Template::literal(text, place)))
             }
         };

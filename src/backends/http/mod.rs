@@ -97,7 +97,9 @@ fn build(settings: &BackendSettings) -> Result<Box<dyn Backend>, BackendError> {
         None => None,
         Some(writer) => Some(Sender { writer, client: client(settings, &given)? }),
     };
-    let hands = settings.window.unwrap_or(WINDOW).clamp(1, MOST_HANDS);
+    // Without an address there is nothing to wait for.
+    let wanted = if sender.is_some() { settings.window.unwrap_or(WINDOW) } else { 1 };
+    let hands = wanted.clamp(1, MOST_HANDS);
     Ok(Box::new(Http { sender, judge, hands }))
 }
 
@@ -209,7 +211,7 @@ fn rehearse(settings: &BackendSettings, outgoing: &Outgoing, pasted: Option<&str
 }
 
 /// The request as it would be written, without the headers that the client adds.
-fn in_full(call: &Call) -> String {
+pub fn in_full(call: &Call) -> String {
     let shown = |text: &str| text.replace("%2A%2A%2A", "***");
     let mut text = format!("{} {}\n", call.method, shown(&call.url));
     for (name, value) in &call.headers {
@@ -222,7 +224,7 @@ fn in_full(call: &Call) -> String {
 }
 
 /// An answer as one sees it in a terminal: with its status line and headers, or the body alone, which then came with 200.
-fn read_answer(pasted: &str) -> Result<Answer, String> {
+pub fn read_answer(pasted: &str) -> Result<Answer, String> {
     let text = pasted.replace("\r\n", "\n");
     let Some(status) = text.strip_prefix("HTTP/") else {
         return Ok(Answer { status: 200, body: text.into_bytes(), ..Answer::default() });
@@ -237,7 +239,8 @@ fn read_answer(pasted: &str) -> Result<Answer, String> {
     Ok(Answer { status, headers: headers.collect(), body: body.as_bytes().to_vec(), cut: false })
 }
 
-fn in_words(outcome: &Outcome) -> String {
+/// What came of an attempt, for people.
+pub fn in_words(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Sent(receipt) => match (receipt.remote_ids.first(), &receipt.note) {
             (Some(id), _) => format!("sent; the gateway calls it {id}"),
