@@ -67,10 +67,26 @@ fn message(identity: &str, text: &str) -> Outgoing {
     }
 }
 
-/// `\n` and its like are written as in a text of TOML.
+/// `\n`, `\r`, `\t`, `\\` and `\u0000` stand for themselves.
 fn unescaped(text: &str) -> String {
-    let table: toml::Table = format!("text = \"{text}\"").parse().unwrap_or_else(|error| panic!("{text}: {error}"));
-    table["text"].as_str().expect("a text").to_string()
+    let mut plain = String::new();
+    let mut letters = text.chars();
+    while let Some(letter) = letters.next() {
+        plain.push(match letter {
+            '\\' => match letters.next() {
+                Some('n') => '\n',
+                Some('r') => '\r',
+                Some('t') => '\t',
+                Some('u') => {
+                    let code: String = letters.by_ref().take(4).collect();
+                    u32::from_str_radix(&code, 16).ok().and_then(char::from_u32).expect("a code")
+                }
+                other => other.expect("something behind the backslash"),
+            },
+            other => other,
+        });
+    }
+    plain
 }
 
 /// One case, and what it says becomes of it.

@@ -78,16 +78,18 @@ impl Peer {
                 }
                 let Ok(stream) = stream else { continue };
                 let _ = stream.set_nodelay(true);
-                if let Ok(copy) = stream.try_clone() {
-                    streams.lock().expect("a list").push(copy);
-                }
+                let (Ok(copy), Ok(end)) = (stream.try_clone(), stream.try_clone()) else { continue };
+                streams.lock().expect("a list").push(copy);
                 let (behaviour, told, tls) = (Arc::clone(&behaviour), told.clone(), tls.clone());
-                hands.push(std::thread::spawn(move || match tls {
-                    None => talk(&mut { stream }, &*behaviour, &told),
-                    Some(tls) => {
-                        let Ok(connection) = rustls::ServerConnection::new(tls) else { return };
-                        talk(&mut rustls::StreamOwned::new(connection, stream), &*behaviour, &told);
+                hands.push(std::thread::spawn(move || {
+                    match tls {
+                        None => talk(&mut { stream }, &*behaviour, &told),
+                        Some(tls) => {
+                            let connection = rustls::ServerConnection::new(tls).expect("TLS");
+                            talk(&mut rustls::StreamOwned::new(connection, stream), &*behaviour, &told);
+                        }
                     }
+                    let _ = end.shutdown(Shutdown::Both);
                 }));
             }
             for hand in hands {

@@ -1,0 +1,1 @@
+//! The http engine in the real daemon.
