@@ -2,7 +2,6 @@
 
 use super::http_peer::{Goes, PATIENCE, Peer, Wire, answer, tls_file};
 use rapidsms::http::client::{Answer, Call, Client, Rules, Trouble};
-use std::io::Write;
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};

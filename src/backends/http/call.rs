@@ -139,6 +139,10 @@ impl Writer {
         };
         let auth = Auth::of(given, &own)?;
         let writer = Writer { method, url, query, headers, body, auth, status_url, own };
+        if !writer.names("text") && !writer.names("text_hex") {
+            let why = "nothing of the request holds {text}, so nobody would get anything: put it into the address, query, form, json or body";
+            return Err(wrong("outgoing_url", why));
+        }
         if given.boolean("idempotent") && !writer.names("id") {
             let why = "it says that the gateway knows a repeated message by our {id}, but {id} is in no part of the request";
             return Err(wrong("idempotent", why));

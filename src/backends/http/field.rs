@@ -7,7 +7,7 @@
 //! | `header X-Id` | a header |
 //! | `path 0` | the first piece of the path behind the backend's name |
 //! | `regex id=([0-9]+)` | the first group (or the whole) of what the pattern finds in the body |
-//! | `body` | the whole body |
+//! | `whole body` | the body as it is |
 
 use std::borrow::Cow;
 
@@ -53,7 +53,7 @@ impl Field {
             "regex" if !rest.is_empty() => {
                 Regex::new(rest).map(Field::Pattern).map_err(|error| format!("its pattern is not right: {error}"))
             }
-            "body" if rest.is_empty() => Ok(Field::Body),
+            "whole" if rest == "body" => Ok(Field::Body),
             _ if text.starts_with('/') => Ok(Field::Pointer(text.to_string())),
             _ => Ok(Field::Name(text.to_string())),
         }

@@ -176,14 +176,16 @@ impl Inbound {
 
     fn message(&self, fields: &Fields<'_>, item: Option<&Value>) -> Result<Incoming, String> {
         let charset = self.charset.for_request(fields, item)?;
-        let find = |field: &Field, what: &str| -> Result<Option<String>, String> {
-            match fields.find(field, item) {
-                None => Ok(None),
-                Some(Found::Text(text)) => Ok(Some(text)),
-                Some(Found::Octets(octets)) => decode(charset, &octets, what).map(Some),
-            }
+        let sender = match fields.find(&self.identity, item) {
+            None => String::new(),
+            Some(Found::Text(text)) => text,
+            // The charset is that of the text. A number is the same in most, and one in UTF-16 is still sent in ASCII.
+            Some(Found::Octets(octets)) => match String::from_utf8(octets) {
+                Ok(text) => text,
+                Err(error) => decode(charset, error.as_bytes(), "the sender")?,
+            },
         };
-        let identity = find(&self.identity, "the sender")?.map(|text| identity(&text)).unwrap_or_default();
+        let identity = identity(&sender);
         if identity.is_empty() {
             return Err(format!("the sender is missing: {} must hold it", written(&self.identity)));
         }
@@ -365,32 +367,34 @@ impl Status {
     }
 }
 
-/// The names of the two fields, as any of the systems has them.
+/// The names of the two fields, as any of the systems has them. Those of the older ones are never anything but names.
 fn names(given: &Given<'_>) -> Result<(Field, Field), BackendError> {
-    let mut identity = given.text("incoming_identity").unwrap_or("identity").to_string();
-    let mut text = given.text("incoming_text").unwrap_or("text").to_string();
+    let (mut identity, mut text) = (None, None);
     if let Some(template) = given.text("params_incoming") {
         // RapidSMS 0.9: id=%(phone_number)s&text=%(message)s
         for (name, value) in template.split('&').filter_map(|pair| pair.split_once('=')) {
             match value.trim() {
-                "%(phone_number)s" | "%(identity)s" => identity = name.trim().to_string(),
-                "%(message)s" | "%(text)s" => text = name.trim().to_string(),
+                "%(phone_number)s" | "%(identity)s" => identity = Some(name.trim().to_string()),
+                "%(message)s" | "%(text)s" => text = Some(name.trim().to_string()),
                 _ => {}
             }
         }
     } else if given.text("gateway_url").is_some() && !given.is_said("incoming_identity") {
-        identity = "id".to_string();
+        identity = Some("id".to_string());
     }
     for (name, value) in given.table("params").unwrap_or_default() {
         // RapidSMS 2.
         match (name.as_str(), value) {
-            ("identity_name", Plain::Text(name)) => identity = name,
-            ("text_name", Plain::Text(name)) => text = name,
+            ("identity_name", Plain::Text(name)) => identity = Some(name),
+            ("text_name", Plain::Text(name)) => text = Some(name),
             (other, _) => return Err(wrong("params", format!("{other:?} is not known: identity_name and text_name"))),
         }
     }
-    let read = |key: &str, text: &str| Field::read(text).map_err(|why| wrong(key, why));
-    Ok((read("incoming_identity", &identity)?, read("incoming_text", &text)?))
+    let read = |name: Option<String>, key: &str, usual: &str| match name {
+        Some(name) => Ok(Field::Name(name)),
+        None => Field::read(given.text(key).unwrap_or(usual)).map_err(|why| wrong(key, why)),
+    };
+    Ok((read(identity, "incoming_identity", "identity")?, read(text, "incoming_text", "text")?))
 }
 
 fn field(given: &Given<'_>, key: &str) -> Result<Option<Field>, BackendError> {

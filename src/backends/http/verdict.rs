@@ -13,7 +13,7 @@
 //!
 //! Behind them stands what statuses mean by themselves (RFC 9110, clause 15): 2xx sent; 408, 425, 429 and 5xx try again; 401, 402, 407 and
 //! a redirect are nothing that the message can help, so sending pauses; other 4xx refused. Two things are done otherwise than many
-//! gateways' own clients do: where a rule says what "sent" looks like, a 2xx that does not look so is no success, for some
+//! gateways' own clients do: where a rule says which 2xx is "sent", one that does not look so is no success, for some
 //! gateways report errors with 200; and 504 may have been acted upon by whoever stands behind the proxy that gave up, so it is doubt.
 
 use std::time::Duration;
@@ -149,7 +149,7 @@ impl Judge {
     }
 
     fn usual(&self, answer: &Answer, shown: &dyn Fn() -> String) -> (Verdict, String) {
-        let says_what_is_sent = self.rules.iter().any(|rule| rule.verdict == Verdict::Sent);
+        let says_what_is_sent = self.rules.iter().any(Rule::knows_success);
         match answer.status {
             200..=299 if says_what_is_sent && answer.cut => {
                 (Verdict::Unsure, format!("{}: the rest of the answer is missing, and no rule fits what there is", shown()))
@@ -213,6 +213,12 @@ impl Rule {
         };
         let tests = conditions_of(conditions).iter().map(|condition| Test::read(condition)).collect::<Result<_, _>>()?;
         Ok(Rule { written: written.trim().to_string(), verdict, tests })
+    }
+
+    /// Whether it says of some 2xx that it is success, and so of the others that they are not.
+    fn knows_success(&self) -> bool {
+        let other = |test: &Test| matches!(test, Test::Status(wanted) if wanted.iter().all(|(hundreds, _)| *hundreds != 2));
+        self.verdict == Verdict::Sent && !self.tests.iter().any(other)
     }
 
     fn fits(&self, answer: &Answer, text: &str, json: Option<&Value>) -> bool {
