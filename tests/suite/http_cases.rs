@@ -43,7 +43,8 @@ use std::time::Duration;
 const NOW: Timestamp = Timestamp::from_seconds(1_795_337_735);
 
 fn settings_of(block: &str) -> BackendSettings {
-    let text = format!("INSTALLED_APPS = [\"echo\"]\n[INSTALLED_BACKENDS.gateway]\nENGINE = \"http\"\n{block}\n");
+    let text =
+        format!("INSTALLED_APPS = [\"echo\"]\n[INSTALLED_BACKENDS.gateway]\nENGINE = \"http\"\n{block}\n");
     let surroundings =
         Surroundings { variable: &|name| Some(format!("value-of-{name}")), readable_by_others: false };
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/http/settings.toml");
@@ -127,7 +128,8 @@ impl Case {
         }
         let given = Given::of(&settings).expect("it was built");
         let writer = Writer::of(&settings, &given).expect("it was built");
-        let judge = Judge::of(&given, writer.as_ref().map(Writer::secrets).unwrap_or_default()).expect("it was built");
+        let judge = Judge::of(&given, writer.as_ref().map(Writer::secrets).unwrap_or_default())
+            .expect("it was built");
         let intake = inbound::intake(&settings).expect("it was built");
         for (what, body) in &self.steps {
             let (word, rest) = what.split_once(' ').unwrap_or((what, ""));
@@ -144,7 +146,8 @@ impl Case {
                     let mut answer = read_answer(body).unwrap_or_else(|why| panic!("{}: {why}", self.title));
                     answer.cut = word == "cut";
                     let (outcome, by) = judge.answer(&answer, NOW);
-                    let _ = write!(played, "--- {what}\n{body}\n--- means\n{}\n(by {by})\n", in_words(&outcome));
+                    let _ =
+                        write!(played, "--- {what}\n{body}\n--- means\n{}\n(by {by})\n", in_words(&outcome));
                 }
                 "unreached" | "unanswered" => {
                     let trouble = match word {
@@ -154,7 +157,9 @@ impl Case {
                     let _ = write!(played, "--- {what}\n--- means\n{}\n", in_words(&judge.trouble(&trouble)));
                 }
                 "receive" => {
-                    let heard = receive(rest, body, &self.title, &|request, pieces| intake.hear(request, pieces, NOW));
+                    let heard = receive(rest, body, &self.title, &|request, pieces| {
+                        intake.hear(request, pieces, NOW)
+                    });
                     let _ = write!(played, "--- {what}\n{body}\n--- heard\n{}\n", told(&heard));
                     played = played.replace("\n\n--- heard", "\n--- heard");
                 }
@@ -188,7 +193,8 @@ fn receive(line: &str, rest: &str, title: &str, hear: &dyn Fn(&Request, &[&str])
     }
     let octets = format!("{head}\r\n{body}");
     let peer = format!("{peer}:40000").parse().expect("an address");
-    let request = Request::parse(octets.as_bytes(), Some(peer)).unwrap_or_else(|why| panic!("{title}: {why}"));
+    let request =
+        Request::parse(octets.as_bytes(), Some(peer)).unwrap_or_else(|why| panic!("{title}: {why}"));
     let segments = request.segments().expect("a path");
     let pieces: Vec<&str> = segments.iter().map(String::as_str).collect();
     hear(&request, &pieces)
@@ -218,7 +224,12 @@ fn told(heard: &Heard) -> String {
             About::Id(id) => format!("our {id}"),
             About::Remote(name) => format!("their {name}"),
         };
-        let _ = write!(told, "\nreport {about} {:?} {:?}", report.verdict, report.note.as_deref().unwrap_or_default());
+        let _ = write!(
+            told,
+            "\nreport {about} {:?} {:?}",
+            report.verdict,
+            report.note.as_deref().unwrap_or_default()
+        );
     }
     told
 }
@@ -226,7 +237,8 @@ fn told(heard: &Heard) -> String {
 fn files() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/http");
     let entries = fs::read_dir(folder).expect("tests/http").map(|entry| entry.expect("an entry").path());
-    let mut files: Vec<PathBuf> = entries.filter(|path| path.extension().is_some_and(|end| end == "txt")).collect();
+    let mut files: Vec<PathBuf> =
+        entries.filter(|path| path.extension().is_some_and(|end| end == "txt")).collect();
     files.sort();
     files
 }
@@ -258,7 +270,11 @@ fn each_case_becomes_what_it_says() {
             }
         }
         if text.lines().count() != played.lines().count() && wrong.is_empty() {
-            wrong.push(format!("{name}: it has {} lines, and {} come", text.lines().count(), played.lines().count()));
+            wrong.push(format!(
+                "{name}: it has {} lines, and {} come",
+                text.lines().count(),
+                played.lines().count()
+            ));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -271,11 +287,16 @@ fn each_preset_works_with_what_it_needs() {
     for (name, _) in PRESETS {
         let block = format!(
             "preset = \"{name}\"\nusername = \"u\"\npassword = {{ env = \"P\" }}\ntoken = {{ env = \"T\" }}\nfrom = \"22120\"\n{}",
-            if matches!(*name, "junebug" | "rapidpro") { "outgoing_url = \"http://gateway.example/x\"" } else { "" }
+            if matches!(*name, "junebug" | "rapidpro") {
+                "outgoing_url = \"http://gateway.example/x\""
+            } else {
+                ""
+            }
         );
         let settings = settings_of(&block);
         (ENGINE.build)(&settings).map(drop).unwrap_or_else(|error| panic!("{name}: {error}"));
-        let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/http.md")).expect("the document");
+        let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/http.md"))
+            .expect("the document");
         assert!(text.contains(&format!("| `{name}` |")), "docs/http.md does not explain the preset {name}");
     }
 }
@@ -283,12 +304,17 @@ fn each_preset_works_with_what_it_needs() {
 /// What stands in settings.toml can not only be read: the engine takes it.
 #[test]
 fn each_block_of_the_manual_can_be_started() {
-    let manual = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("settings.toml")).expect("the manual");
+    let manual =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("settings.toml")).expect("the manual");
     let mut started = 0;
-    for block in manual.split("\n\n").filter(|block| block.contains("\n#: ENGINE = \"http\"") || block.contains("rapidsms.backends.http\"")) {
+    for block in manual.split("\n\n").filter(|block| {
+        block.contains("\n#: ENGINE = \"http\"") || block.contains("rapidsms.backends.http\"")
+    }) {
         let lines = block.lines().filter_map(|line| line.strip_prefix("#:")).map(str::trim_start);
         let own: Vec<&str> = lines
-            .filter(|line| !line.starts_with('[') && !line.starts_with("ENGINE") && !line.starts_with("ca_file"))
+            .filter(|line| {
+                !line.starts_with('[') && !line.starts_with("ENGINE") && !line.starts_with("ca_file")
+            })
             .collect();
         let settings = settings_of(&own.join("\n"));
         (ENGINE.build)(&settings).map(drop).unwrap_or_else(|error| panic!("{error}\n{block}"));
@@ -299,7 +325,8 @@ fn each_block_of_the_manual_can_be_started() {
 
 #[test]
 fn every_name_and_key_is_in_the_document() {
-    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/http.md")).expect("the document");
+    let text =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/http.md")).expect("the document");
     for (name, _) in rapidsms::backends::http::call::NAMES {
         assert!(text.contains(&format!("`{{{name}}}`")), "docs/http.md does not name {{{name}}}");
     }

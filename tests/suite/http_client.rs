@@ -3,11 +3,14 @@
 use super::http_peer::{Goes, PATIENCE, Peer, Wire, answer, tls_file};
 use rapidsms::http::client::{Answer, Call, Client, Rules, Trouble};
 use std::net::TcpListener;
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-const RULES: Rules =
-    Rules { timeout: Duration::from_secs(10), connect_timeout: Duration::from_secs(5), ca_file: None, answer_limit: 4096 };
+const RULES: Rules = Rules {
+    timeout: Duration::from_secs(10),
+    connect_timeout: Duration::from_secs(5),
+    ca_file: None,
+    answer_limit: 4096,
+};
 /// For peers of which it is the point that they never end.
 const SHORT: Rules = Rules { timeout: Duration::from_millis(600), ..RULES };
 
@@ -55,16 +58,23 @@ fn what_is_asked_arrives_and_what_is_answered_comes_back() {
 
 #[test]
 fn a_connection_is_kept_while_it_is_good() {
-    let ports = Arc::new(Mutex::new(0));
-    let count = Arc::clone(&ports);
-    let peer = Peer::start(move |asked, wire| {
-        *count.lock().unwrap() += usize::from(asked.line.contains("/first"));
-        answer(wire, "200 OK", "x") && !asked.line.contains("/last")
+    let peer = Peer::start(|asked, wire| {
+        if asked.line.contains("/announced") {
+            let text = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx";
+            return wire.write_all(text.as_bytes()).is_ok();
+        }
+        answer(wire, "200 OK", "x") && !asked.line.contains("/silently")
     });
     let client = Client::new(&RULES).unwrap();
-    for path in ["/first", "/", "/last", "/", "/last", "/"] {
-        // After /last the peer closes, and the next request must not fall into that hole.
+    for (path, connections) in
+        [("/", 1), ("/", 1), ("/silently", 1), ("/", 2), ("/announced", 2), ("/", 3), ("/", 3)]
+    {
+        // The next request must not fall into the hole that a peer left which closed.
         assert_eq!(client.ask(&Call::new("GET", peer.url(path))).expect(path).status, 200);
+        assert_eq!(peer.connections(), connections, "{path}");
+        if path == "/silently" {
+            peer.closed.recv_timeout(PATIENCE).expect("it closes");
+        }
     }
 }
 
@@ -73,7 +83,10 @@ fn a_redirect_is_an_answer() {
     let aim = Peer::saying("200 OK", "");
     let to = aim.url("/stolen");
     let peer = Peer::start(move |_, wire| {
-        wire.write_all(format!("HTTP/1.1 307 Elsewhere\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n").as_bytes()).is_ok()
+        wire.write_all(
+            format!("HTTP/1.1 307 Elsewhere\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n").as_bytes(),
+        )
+        .is_ok()
     });
     let got = ask(&RULES, &peer.url("/")).unwrap();
     assert_eq!((got.status, got.header("location")), (307, Some(aim.url("/stolen").as_str())));
@@ -93,9 +106,11 @@ fn what_cannot_have_arrived_is_known_as_such() {
     for url in ["ftp://127.0.0.1/", "http://127.0.0.1/a b", "http://127.0.0.1/ü", "nonsense"] {
         unreached(ask(&RULES, url), "address");
     }
-    let call = Call { headers: vec![("X-A".into(), "a\r\nX-B: b".into())], ..Call::new("GET", plain.url("/")) };
+    let call =
+        Call { headers: vec![("X-A".into(), "a\r\nX-B: b".into())], ..Call::new("GET", plain.url("/")) };
     unreached(Client::new(&RULES).unwrap().ask(&call), "line end");
-    let call = Call { headers: vec![("Content-Length".into(), "7".into())], ..Call::new("GET", plain.url("/")) };
+    let call =
+        Call { headers: vec![("Content-Length".into(), "7".into())], ..Call::new("GET", plain.url("/")) };
     unreached(Client::new(&RULES).unwrap().ask(&call), "frames");
     assert!(plain.rest().is_empty(), "it saw no request");
 }
@@ -136,7 +151,12 @@ fn drip(wire: &mut dyn Wire, octets: impl Iterator<Item = u8>) -> Goes {
 fn p7_isolation_no_peer_holds_a_call_longer_than_its_time() {
     let cases: Vec<(&str, Peer)> = vec![
         ("silence", Peer::start(|_, wire| wire.read(&mut [0]).is_ok_and(|count| count > 0))),
-        ("a head that drips", Peer::start(|_, wire| drip(wire, b"HTTP/1.1 200 OK\r\nX: ".iter().copied().chain(std::iter::repeat(b'x'))))),
+        (
+            "a head that drips",
+            Peer::start(|_, wire| {
+                drip(wire, b"HTTP/1.1 200 OK\r\nX: ".iter().copied().chain(std::iter::repeat(b'x')))
+            }),
+        ),
     ];
     for (what, peer) in cases {
         let begun = Instant::now();
@@ -146,10 +166,16 @@ fn p7_isolation_no_peer_holds_a_call_longer_than_its_time() {
         let trusting = Rules { ca_file: Some(tls_file("ca.pem")), ..SHORT };
         let begun = Instant::now();
         unanswered(ask(&trusting, &format!("https://localhost:{}/", sealed.address.port())), "");
-        assert!(begun.elapsed() < SHORT.timeout + Duration::from_secs(3), "{what}, sealed: {:?}", begun.elapsed());
+        assert!(
+            begun.elapsed() < SHORT.timeout + Duration::from_secs(3),
+            "{what}, sealed: {:?}",
+            begun.elapsed()
+        );
     }
     let head = "HTTP/1.1 202 Accepted\r\nContent-Length: 100000\r\n\r\n";
-    let dripping = Peer::start(move |_, wire| wire.write_all(head.as_bytes()).is_ok() && drip(wire, std::iter::repeat(b'x')));
+    let dripping = Peer::start(move |_, wire| {
+        wire.write_all(head.as_bytes()).is_ok() && drip(wire, std::iter::repeat(b'x'))
+    });
     let begun = Instant::now();
     let got = ask(&SHORT, &dripping.url("/")).expect("its status is known");
     assert_eq!((got.status, got.cut), (202, true));
@@ -204,7 +230,8 @@ fn what_is_no_answer_is_doubt() {
     }
     let long = Peer::start(|_, wire| {
         let _ = wire.write_all(b"HTTP/1.1 200 OK\r\n");
-        (0..100_000).all(|number| wire.write_all(format!("X-{number}: {}\r\n", "y".repeat(1000)).as_bytes()).is_ok())
+        (0..100_000)
+            .all(|number| wire.write_all(format!("X-{number}: {}\r\n", "y".repeat(1000)).as_bytes()).is_ok())
     });
     unanswered(ask(&RULES, &long.url("/")), "");
 }
@@ -231,7 +258,9 @@ fn many_threads_share_a_client() {
     let begun = Instant::now();
     std::thread::scope(|scope| {
         for _ in 0..8 {
-            scope.spawn(|| (0..50).for_each(|_| assert!(client.ask(&Call::new("GET", peer.url("/"))).is_ok())));
+            scope.spawn(|| {
+                (0..50).for_each(|_| assert!(client.ask(&Call::new("GET", peer.url("/"))).is_ok()))
+            });
         }
     });
     assert_eq!(peer.rest().len(), 400);

@@ -38,6 +38,8 @@ pub struct Peer {
     /// Where it listens.
     pub address: SocketAddr,
     asked: crossbeam_channel::Receiver<Asked>,
+    /// Told after a connection was closed by this side.
+    pub closed: crossbeam_channel::Receiver<()>,
     over: Arc<AtomicBool>,
     open: Arc<Mutex<Vec<TcpStream>>>,
     thread: Option<JoinHandle<()>>,
@@ -55,7 +57,10 @@ impl Peer {
     }
 
     /// The same behind TLS, with one of the certificates in tests/http/tls.
-    pub fn sealed(certificate: &str, behaviour: impl Fn(&Asked, &mut dyn Wire) -> Goes + Send + Sync + 'static) -> Peer {
+    pub fn sealed(
+        certificate: &str,
+        behaviour: impl Fn(&Asked, &mut dyn Wire) -> Goes + Send + Sync + 'static,
+    ) -> Peer {
         Peer::listen(Some(Arc::new(server(certificate))), behaviour)
     }
 
@@ -66,6 +71,7 @@ impl Peer {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
         let (told, asked) = crossbeam_channel::unbounded();
+        let (ending, closed) = crossbeam_channel::unbounded();
         let over = Arc::new(AtomicBool::new(false));
         let open: Arc<Mutex<Vec<TcpStream>>> = Arc::default();
         let behaviour: Arc<Behaviour> = Arc::new(behaviour);
@@ -80,7 +86,8 @@ impl Peer {
                 let _ = stream.set_nodelay(true);
                 let (Ok(copy), Ok(end)) = (stream.try_clone(), stream.try_clone()) else { continue };
                 streams.lock().expect("a list").push(copy);
-                let (behaviour, told, tls) = (Arc::clone(&behaviour), told.clone(), tls.clone());
+                let (behaviour, told, ending, tls) =
+                    (Arc::clone(&behaviour), told.clone(), ending.clone(), tls.clone());
                 hands.push(std::thread::spawn(move || {
                     match tls {
                         None => talk(&mut { stream }, &*behaviour, &told),
@@ -90,13 +97,14 @@ impl Peer {
                         }
                     }
                     let _ = end.shutdown(Shutdown::Both);
+                    let _ = ending.send(());
                 }));
             }
             for hand in hands {
                 let _ = hand.join();
             }
         });
-        Peer { address, asked, over, open, thread: Some(thread) }
+        Peer { address, asked, closed, over, open, thread: Some(thread) }
     }
 
     /// `http://127.0.0.1:PORT` and this path.
@@ -108,6 +116,11 @@ impl Peer {
     #[track_caller]
     pub fn next(&self) -> Asked {
         self.asked.recv_timeout(PATIENCE).expect("the peer is asked")
+    }
+
+    /// How many connections were made to it.
+    pub fn connections(&self) -> usize {
+        self.open.lock().expect("a list").len()
     }
 
     /// What it was asked since.
@@ -131,7 +144,10 @@ impl Drop for Peer {
 
 /// A whole answer.
 pub fn answer(wire: &mut dyn Wire, status: &str, body: &str) -> Goes {
-    let text = format!("HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let text = format!(
+        "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
     wire.write_all(text.as_bytes()).and_then(|()| wire.flush()).is_ok()
 }
 
@@ -172,7 +188,9 @@ fn read(wire: &mut dyn Wire) -> Option<Asked> {
         }
     };
     let head = String::from_utf8_lossy(&octets[..end]).into_owned();
-    let length = head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length:").map(|value| value.trim().to_string()));
+    let length = head.lines().find_map(|line| {
+        line.to_ascii_lowercase().strip_prefix("content-length:").map(|value| value.trim().to_string())
+    });
     let length: usize = length.and_then(|length| length.parse().ok()).unwrap_or(0);
     while octets.len() < end + length {
         match wire.read(&mut piece) {

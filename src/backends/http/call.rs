@@ -116,8 +116,10 @@ impl Writer {
         let own = Own::of(settings, given)?;
         let knows = |name: &str| own.knows(name);
         let Some(url) = address(given, &knows)? else { return Ok(None) };
-        let read = |key: &str, text: &str, place| Template::read(text, place, &knows).map_err(|why| wrong(key, why));
-        let status_url = given.text("status_url").map(|text| read("status_url", text, Place::Url)).transpose()?;
+        let read =
+            |key: &str, text: &str, place| Template::read(text, place, &knows).map_err(|why| wrong(key, why));
+        let status_url =
+            given.text("status_url").map(|text| read("status_url", text, Place::Url)).transpose()?;
         let entries = |key: &str, place| entries(given, key, place, &own);
         let mut query = Vec::new();
         for (name, entry) in entries("query", Place::Url)?.unwrap_or_default() {
@@ -168,7 +170,8 @@ impl Writer {
         }
         for (name, entry) in &self.headers {
             if let Some(value) = entry.text(&values) {
-                let value: String = value.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
+                let value: String =
+                    value.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
                 call.headers.push((name.clone(), value));
             }
         }
@@ -184,9 +187,7 @@ impl Writer {
     }
 
     fn names(&self, wanted: &str) -> bool {
-        let entry = |(_, entry): &(String, Entry)| {
-            matches!(entry, Entry::Template(template) | Entry::Secret(template) if template.names(wanted))
-        };
+        let entry = |(_, entry): &(String, Entry)| matches!(entry, Entry::Template(template) | Entry::Secret(template) if template.names(wanted));
         self.url.names(wanted)
             || self.query.iter().any(|(_, template)| template.names(wanted))
             || self.headers.iter().any(entry)
@@ -210,7 +211,8 @@ impl Writer {
                 (form.finish(), "application/x-www-form-urlencoded")
             }
             Body::Json(entries) => {
-                let pairs = entries.iter().filter_map(|(name, entry)| Some((name.clone(), entry.json(values)?)));
+                let pairs =
+                    entries.iter().filter_map(|(name, entry)| Some((name.clone(), entry.json(values)?)));
                 (serde_json::Value::Object(pairs.collect()).to_string(), "application/json")
             }
             Body::Raw(template, kind) => (template.fill(values), kind.as_str()),
@@ -225,13 +227,17 @@ impl Writer {
         let secret = |name: &str| values.value(name).map(|value| value.text.into_owned()).unwrap_or_default();
         match &self.auth {
             Auth::None => {}
-            Auth::Basic if values.masked => call.headers.push(("Authorization".into(), format!("Basic {MASK}"))),
+            Auth::Basic if values.masked => {
+                call.headers.push(("Authorization".into(), format!("Basic {MASK}")))
+            }
             Auth::Basic => {
                 let pair = format!("{}:{}", secret("username"), secret("password"));
                 let pair = base64::engine::general_purpose::STANDARD.encode(pair);
                 call.headers.push(("Authorization".into(), format!("Basic {pair}")));
             }
-            Auth::Bearer => call.headers.push(("Authorization".into(), format!("Bearer {}", secret("token")))),
+            Auth::Bearer => {
+                call.headers.push(("Authorization".into(), format!("Bearer {}", secret("token"))))
+            }
             Auth::Header(name) => call.headers.push((name.clone(), secret("token"))),
             Auth::Query(name) => add_query(&mut call.url, name, &secret("token")),
             Auth::Signed { header, .. } if values.masked => call.headers.push((header.clone(), MASK.into())),
@@ -249,7 +255,9 @@ impl Writer {
 fn address(given: &Given<'_>, knows: &dyn Fn(&str) -> bool) -> Result<Option<Template>, BackendError> {
     let read = |key: &str, text: &str| Template::read(text, Place::Url, knows).map_err(|why| wrong(key, why));
     let (key, url) = match (given.text("outgoing_url"), given.text("gateway_url")) {
-        (Some(_), Some(_)) => return Err(wrong("gateway_url", "outgoing_url is given as well: keep one of them")),
+        (Some(_), Some(_)) => {
+            return Err(wrong("gateway_url", "outgoing_url is given as well: keep one of them"));
+        }
         (None, None) => return Ok(None),
         (Some(url), None) => ("outgoing_url", read("outgoing_url", url)?),
         (None, Some(url)) => {
@@ -275,8 +283,17 @@ fn address(given: &Given<'_>, knows: &dyn Fn(&str) -> bool) -> Result<Option<Tem
 
 /// What an address may not hold is encoded; what is encoded already stays.
 fn encoded(url: &str) -> Cow<'_, str> {
-    const FORBIDDEN: &percent_encoding::AsciiSet =
-        &percent_encoding::CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>').add(b'\\').add(b'^').add(b'`').add(b'{').add(b'|').add(b'}');
+    const FORBIDDEN: &percent_encoding::AsciiSet = &percent_encoding::CONTROLS
+        .add(b' ')
+        .add(b'"')
+        .add(b'<')
+        .add(b'>')
+        .add(b'\\')
+        .add(b'^')
+        .add(b'`')
+        .add(b'{')
+        .add(b'|')
+        .add(b'}');
     percent_encoding::utf8_percent_encode(url, FORBIDDEN).into()
 }
 
@@ -287,7 +304,8 @@ fn body(
     url: &Template,
     query: &[(String, Template)],
 ) -> Result<Body, BackendError> {
-    let bodies = ["form", "json", "body"].map(|key| (key, given.table(key).is_some() || given.text(key).is_some()));
+    let bodies =
+        ["form", "json", "body"].map(|key| (key, given.table(key).is_some() || given.text(key).is_some()));
     if let [(first, _), (second, _), ..] = bodies.iter().filter(|(_, there)| *there).collect::<Vec<_>>()[..] {
         return Err(wrong(second, format!("{first} is given as well: a request has one body")));
     }
@@ -306,7 +324,10 @@ fn body(
             xml if xml.ends_with("/xml") || xml.ends_with("+xml") => Place::Xml,
             _ => Place::Text,
         };
-        return Ok(Body::Raw(Template::read(text, place, knows).map_err(|why| wrong("body", why))?, kind.to_string()));
+        return Ok(Body::Raw(
+            Template::read(text, place, knows).map_err(|why| wrong("body", why))?,
+            kind.to_string(),
+        ));
     }
     // What the threadless router did, whatever its documents said: a form with the fields identity and text.
     let says_it_elsewhere = url.has_values() || !query.is_empty();
@@ -321,7 +342,12 @@ fn body(
     Ok(Body::Form(vec![field("identity", "{to}")?, field("text", "{text}")?]))
 }
 
-fn entries(given: &Given<'_>, key: &str, place: Place, own: &Own) -> Result<Option<Vec<(String, Entry)>>, BackendError> {
+fn entries(
+    given: &Given<'_>,
+    key: &str,
+    place: Place,
+    own: &Own,
+) -> Result<Option<Vec<(String, Entry)>>, BackendError> {
     let Some(table) = given.table(key) else { return Ok(None) };
     let read = |(name, value): (String, Plain)| {
         let entry = match value {
@@ -384,7 +410,9 @@ impl Auth {
         Ok(match kind {
             "basic" => match (&own.username, &own.password) {
                 (Some(username), Some(_)) if !username.contains(':') => Auth::Basic,
-                (Some(_), Some(_)) => return Err(wrong("username", "a colon would end it (RFC 7617, clause 2)")),
+                (Some(_), Some(_)) => {
+                    return Err(wrong("username", "a colon would end it (RFC 7617, clause 2)"));
+                }
                 _ => return Err(wrong("auth", "\"basic\" needs the keys username and password")),
             },
             "bearer" => Auth::Bearer,
@@ -392,7 +420,8 @@ impl Auth {
             "query" => Auth::Query(named("key")),
             "hmac" => {
                 let of = given.text("sign").unwrap_or("{body}");
-                let knows = |name: &str| matches!(name, "body" | "method" | "url" | "path") || own.knows(name);
+                let knows =
+                    |name: &str| matches!(name, "body" | "method" | "url" | "path") || own.knows(name);
                 Auth::Signed {
                     header: header("X-Signature")?,
                     of: Template::read(of, Place::Text, &knows).map_err(|why| wrong("sign", why))?,
@@ -409,7 +438,10 @@ impl Own {
         let mut secrets = Vec::new();
         for (name, value) in given.table("secrets").unwrap_or_default() {
             if NAMES.iter().any(|(known, _)| *known == name) || super::template::meaning(&name) != name {
-                return Err(wrong("secrets", format!("{name} means something else already; choose another name")));
+                return Err(wrong(
+                    "secrets",
+                    format!("{name} means something else already; choose another name"),
+                ));
             }
             let secret = match value {
                 Plain::Text(text) => Secret::new(text),
@@ -434,7 +466,8 @@ impl Own {
     }
 
     fn is_secret(&self, name: &str) -> bool {
-        matches!(name, "username" | "password" | "token") || self.secrets.iter().any(|(known, _)| known == name)
+        matches!(name, "username" | "password" | "token")
+            || self.secrets.iter().any(|(known, _)| known == name)
     }
 }
 
@@ -488,7 +521,9 @@ impl Values for OfRequest<'_> {
     fn value(&self, name: &str) -> Option<Value<'_>> {
         let url = &self.call.url;
         match name {
-            "body" => Some(Value::text(String::from_utf8_lossy(self.call.body.as_deref().unwrap_or_default()))),
+            "body" => {
+                Some(Value::text(String::from_utf8_lossy(self.call.body.as_deref().unwrap_or_default())))
+            }
             "method" => Some(Value::text(self.call.method.as_str())),
             "url" => Some(Value::text(url.as_str())),
             "path" => {

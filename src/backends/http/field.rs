@@ -50,9 +50,9 @@ impl Field {
                 Ok(piece) if piece < 16 => Ok(Field::Path(piece)),
                 _ => Err(format!("path {rest} is no piece of a path: they are counted from 0")),
             },
-            "regex" if !rest.is_empty() => {
-                Regex::new(rest).map(Field::Pattern).map_err(|error| format!("its pattern is not right: {error}"))
-            }
+            "regex" if !rest.is_empty() => Regex::new(rest)
+                .map(Field::Pattern)
+                .map_err(|error| format!("its pattern is not right: {error}")),
             "whole" if rest == "body" => Ok(Field::Body),
             _ if text.starts_with('/') => Ok(Field::Pointer(text.to_string())),
             _ => Ok(Field::Name(text.to_string())),
@@ -137,11 +137,15 @@ impl<'r> Fields<'r> {
                     pair.map(|(_, value)| Found::Octets(value.clone()))
                 })
             }
-            Field::Pointer(pointer) => json.and_then(|json| json.pointer(pointer)).and_then(as_text).map(Found::Text),
-            Field::Header(name) => self.request.header(name).map(|value| Found::Text(value.to_string())),
-            Field::Path(piece) => {
-                self.rest.get(*piece).filter(|piece| !piece.is_empty()).map(|piece| Found::Text(piece.to_string()))
+            Field::Pointer(pointer) => {
+                json.and_then(|json| json.pointer(pointer)).and_then(as_text).map(Found::Text)
             }
+            Field::Header(name) => self.request.header(name).map(|value| Found::Text(value.to_string())),
+            Field::Path(piece) => self
+                .rest
+                .get(*piece)
+                .filter(|piece| !piece.is_empty())
+                .map(|piece| Found::Text(piece.to_string())),
             Field::Pattern(pattern) => in_body(pattern, self.request.body()).map(Found::Text),
             Field::Body => whole(self.request.body()).map(|_| Found::Octets(self.request.body().to_vec())),
         }
@@ -184,7 +188,11 @@ fn whole(body: &[u8]) -> Option<String> {
 fn pairs(encoded: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
     let decode = |piece: &[u8]| -> Vec<u8> {
         let plus: Cow<'_, [u8]> = match piece.contains(&b'+') {
-            true => piece.iter().map(|octet| if *octet == b'+' { b' ' } else { *octet }).collect::<Vec<_>>().into(),
+            true => piece
+                .iter()
+                .map(|octet| if *octet == b'+' { b' ' } else { *octet })
+                .collect::<Vec<_>>()
+                .into(),
             false => piece.into(),
         };
         percent_encoding::percent_decode(&plus).collect()

@@ -40,7 +40,9 @@ impl<'s> Given<'s> {
             None => toml::Table::new(),
             Some(name) => {
                 let text = PRESETS.iter().find(|(known, _)| *known == name).map_or("", |(_, text)| text);
-                text.parse().map_err(|error| BackendError::Refused(format!("the preset {name} is damaged: {error}")))?
+                text.parse().map_err(|error| {
+                    BackendError::Refused(format!("the preset {name} is damaged: {error}"))
+                })?
             }
         };
         Ok(Given { options, preset })
@@ -113,7 +115,9 @@ impl<'s> Given<'s> {
     /// Names and values in order; `None` when there is no such table.
     pub fn table(&self, key: &str) -> Option<Vec<(String, Plain)>> {
         match self.preset_for(key) {
-            Some(toml::Value::Table(table)) => Some(table.iter().map(|(name, value)| (name.clone(), plain(value))).collect()),
+            Some(toml::Value::Table(table)) => {
+                Some(table.iter().map(|(name, value)| (name.clone(), plain(value))).collect())
+            }
             Some(_) => None,
             None => {
                 let table = self.options.table(key)?;

@@ -117,13 +117,18 @@ impl Inbound {
     pub fn of(settings: &BackendSettings) -> Result<Inbound, BackendError> {
         let given = Given::of(settings)?;
         let (identity, text) = names(&given)?;
-        let status_code = given.integer("incoming_answer_status").and_then(|status| u16::try_from(status).ok());
+        let status_code =
+            given.integer("incoming_answer_status").and_then(|status| u16::try_from(status).ok());
         let kind = given.text("incoming_answer_type").unwrap_or("text/plain; charset=utf-8");
         let body = given.text_or_empty("incoming_answer").to_string();
         let time = field(&given, "incoming_time")?;
-        let format = given.text("incoming_time_format").filter(|format| *format != "auto").map(str::to_string);
+        let format =
+            given.text("incoming_time_format").filter(|format| *format != "auto").map(str::to_string);
         if let Some(pointer) = given.text("incoming_list").filter(|pointer| !pointer.starts_with('/')) {
-            return Err(wrong("incoming_list", format!("{pointer:?} is no pointer: \"/\" is the body itself, else /messages")));
+            return Err(wrong(
+                "incoming_list",
+                format!("{pointer:?} is no pointer: \"/\" is the body itself, else /messages"),
+            ));
         }
         Ok(Inbound {
             backend: settings.name.as_str().into(),
@@ -138,7 +143,9 @@ impl Inbound {
                 Some("hex") => Wrapped::Hex,
                 _ => Wrapped::Plain,
             },
-            list: given.text("incoming_list").map(|pointer| if pointer == "/" { String::new() } else { pointer.into() }),
+            list: given
+                .text("incoming_list")
+                .map(|pointer| if pointer == "/" { String::new() } else { pointer.into() }),
             when: conditions(&given, "incoming_when")?,
             answer: (status_code.unwrap_or(200), kind.to_string(), body),
             numbering: numbering(&given)?.map(|(numbering, ..)| numbering),
@@ -161,7 +168,8 @@ impl Inbound {
             return Ok(heard);
         };
         let items = fields.json().and_then(|json| json.pointer(pointer)).and_then(Value::as_array);
-        let items = items.ok_or_else(|| format!("there is no list of messages at {pointer:?} in the body"))?;
+        let items =
+            items.ok_or_else(|| format!("there is no list of messages at {pointer:?} in the body"))?;
         if items.len() > MOST_MESSAGES {
             return Err(format!("{} messages at once; {MOST_MESSAGES} are possible", items.len()));
         }
@@ -190,7 +198,12 @@ impl Inbound {
             return Err(format!("the sender is missing: {} must hold it", written(&self.identity)));
         }
         let text = match (self.encoding, fields.find(&self.text, item)) {
-            (_, None) => return Err(format!("the text is missing: {} must hold it; it may be empty", written(&self.text))),
+            (_, None) => {
+                return Err(format!(
+                    "the text is missing: {} must hold it; it may be empty",
+                    written(&self.text)
+                ));
+            }
             (Wrapped::Plain, Some(Found::Text(text))) => text,
             (Wrapped::Plain, Some(Found::Octets(octets))) => decode(charset, &octets, "the text")?,
             (wrapped, Some(found)) => decode(charset, &wrapped.open(found)?, "the text")?,
@@ -201,7 +214,8 @@ impl Inbound {
         };
         let mut incoming = Incoming::new(Connection::new(self.backend.clone(), identity), text);
         if let Some(field) = &self.id {
-            incoming.redelivery_key = fields.text(field, item).filter(|id| !id.is_empty() && id.len() <= LONGEST_ID);
+            incoming.redelivery_key =
+                fields.text(field, item).filter(|id| !id.is_empty() && id.len() <= LONGEST_ID);
         }
         if let Some((field, format)) = &self.time {
             // A time that cannot be read is no reason to lose a message.
@@ -276,7 +290,9 @@ impl Wrapped {
                 .map_err(|error| format!("the text is not right base64: {error}")),
             Wrapped::Hex => {
                 let wrong = || "the text is no row of pairs of hexadecimal digits".to_string();
-                let digits = octets.iter().map(|digit| char::from(*digit).to_digit(16).and_then(|value| u8::try_from(value).ok()));
+                let digits = octets
+                    .iter()
+                    .map(|digit| char::from(*digit).to_digit(16).and_then(|value| u8::try_from(value).ok()));
                 let digits: Vec<u8> = digits.collect::<Option<_>>().ok_or_else(wrong)?;
                 if digits.len() % 2 == 1 {
                     return Err(wrong());
@@ -313,7 +329,12 @@ impl Status {
                 Plain::Text(text) if text == "delivered" => Verdict::Delivered,
                 Plain::Text(text) if text == "failed" => Verdict::Failed,
                 Plain::Text(text) if text == "underway" => Verdict::Underway,
-                _ => return Err(wrong("status_words", format!("{word} must be delivered, failed or underway"))),
+                _ => {
+                    return Err(wrong(
+                        "status_words",
+                        format!("{word} must be delivered, failed or underway"),
+                    ));
+                }
             };
             words.push((word.to_lowercase(), verdict));
         }
@@ -339,13 +360,19 @@ impl Status {
         let state = self.state.clone().unwrap_or_else(|| usual("status"));
         let named = fields.text(&id, None).map(|id| id.trim().to_string()).filter(|id| !id.is_empty());
         let named = named.filter(|id| id.len() <= LONGEST_ID);
-        let named = named.ok_or_else(|| format!("the id of the message is missing: {} must hold it", written(&id)))?;
+        let named = named
+            .ok_or_else(|| format!("the id of the message is missing: {} must hold it", written(&id)))?;
         let word = fields.text(&state, None).filter(|word| !word.trim().is_empty());
         let word = word.ok_or_else(|| format!("the state is missing: {} must hold it", written(&state)))?;
         let word = word.trim().to_lowercase();
         let own = self.words.iter().find(|(known, _)| *known == word).map(|(_, verdict)| *verdict);
-        let verdict = own.or_else(|| WORDS.iter().find(|(known, _)| *known == word).map(|(_, verdict)| *verdict));
-        let error = self.error.as_ref().and_then(|field| fields.text(field, None)).filter(|error| !error.trim().is_empty());
+        let verdict =
+            own.or_else(|| WORDS.iter().find(|(known, _)| *known == word).map(|(_, verdict)| *verdict));
+        let error = self
+            .error
+            .as_ref()
+            .and_then(|field| fields.text(field, None))
+            .filter(|error| !error.trim().is_empty());
         let mut note: String = match error {
             Some(error) => format!("{word} ({})", error.trim()),
             None => word,
@@ -387,7 +414,9 @@ fn names(given: &Given<'_>) -> Result<(Field, Field), BackendError> {
         match (name.as_str(), value) {
             ("identity_name", Plain::Text(name)) => identity = Some(name),
             ("text_name", Plain::Text(name)) => text = Some(name),
-            (other, _) => return Err(wrong("params", format!("{other:?} is not known: identity_name and text_name"))),
+            (other, _) => {
+                return Err(wrong("params", format!("{other:?} is not known: identity_name and text_name")));
+            }
         }
     }
     let read = |name: Option<String>, key: &str, usual: &str| match name {
@@ -402,7 +431,11 @@ fn field(given: &Given<'_>, key: &str) -> Result<Option<Field>, BackendError> {
 }
 
 fn conditions(given: &Given<'_>, key: &str) -> Result<Vec<Condition>, BackendError> {
-    given.list(key).iter().map(|text| Condition::read(text).map_err(|why| wrong(key, format!("{text:?}: {why}")))).collect()
+    given
+        .list(key)
+        .iter()
+        .map(|text| Condition::read(text).map_err(|why| wrong(key, format!("{text:?}: {why}"))))
+        .collect()
 }
 
 fn written(field: &Field) -> String {
@@ -437,7 +470,8 @@ fn identity(text: &str) -> String {
     if !is_number {
         return trimmed.to_string();
     }
-    let mut number: String = trimmed.chars().filter(|letter| letter.is_ascii_digit() || *letter == '+').collect();
+    let mut number: String =
+        trimmed.chars().filter(|letter| letter.is_ascii_digit() || *letter == '+').collect();
     // An international number has 7 digits at least (E.164), and none begins with 0.
     if text.starts_with(' ') && number.len() >= 7 && !number.starts_with(['0', '+']) {
         number.insert(0, '+');
@@ -500,7 +534,13 @@ mod tests {
     #[test]
     fn times_are_read_as_gateways_write_them() {
         let at = Timestamp::from_seconds(1_795_337_735);
-        for text in ["2026-11-22T08:55:35Z", "2026-11-22 08:55:35", "2026-11-22T10:55:35+02:00", "1795337735", " 1795337735000 "] {
+        for text in [
+            "2026-11-22T08:55:35Z",
+            "2026-11-22 08:55:35",
+            "2026-11-22T10:55:35+02:00",
+            "1795337735",
+            " 1795337735000 ",
+        ] {
             assert_eq!(time(text), Some(at), "{text}");
         }
         for text in ["", "yesterday", "7", "2026-13-01 00:00:00"] {

@@ -121,7 +121,10 @@ fn client(settings: &BackendSettings, given: &Given<'_>) -> Result<Client, Backe
         timeout,
         connect_timeout: usual("connect_timeout").min(timeout),
         ca_file: settings.options.path("ca_file").map(Into::into),
-        answer_limit: given.integer("answer_limit").and_then(|limit| usize::try_from(limit).ok()).unwrap_or(65_536),
+        answer_limit: given
+            .integer("answer_limit")
+            .and_then(|limit| usize::try_from(limit).ok())
+            .unwrap_or(65_536),
     };
     Client::new(&rules).map_err(|why| wrong("ca_file", why))
 }
@@ -231,7 +234,8 @@ pub fn read_answer(pasted: &str) -> Result<Answer, String> {
     };
     let (head, body) = status.split_once("\n\n").unwrap_or((status.trim_end(), ""));
     let mut lines = head.lines();
-    let status = lines.next().and_then(|line| line.split_whitespace().nth(1)).and_then(|status| status.parse().ok());
+    let status =
+        lines.next().and_then(|line| line.split_whitespace().nth(1)).and_then(|status| status.parse().ok());
     let status = status.filter(|status| (100..=599).contains(status));
     let status = status.ok_or("the answer begins with HTTP/ but has no status: write \"HTTP/1.1 200 OK\"")?;
     let headers = lines.filter_map(|line| line.split_once(':'));
@@ -248,7 +252,9 @@ pub fn in_words(outcome: &Outcome) -> String {
             (None, None) => "sent".into(),
         },
         Outcome::Failed(SendFailure::Temporary(why)) => format!("not sent, tried again later: {why}"),
-        Outcome::Failed(SendFailure::Throttled(wait, why)) => format!("not sent, tried again after {wait:?}: {why}"),
+        Outcome::Failed(SendFailure::Throttled(wait, why)) => {
+            format!("not sent, tried again after {wait:?}: {why}")
+        }
         Outcome::Failed(SendFailure::Permanent(why)) => format!("refused, never tried again: {why}"),
         Outcome::Failed(SendFailure::Unsure(why)) => format!("may have been sent: {why}"),
         Outcome::Failed(SendFailure::Untried(why)) => format!("not tried: {why}"),

@@ -21,14 +21,17 @@ impl Manner {
         let long = match given.text(algorithm) {
             None | Some("sha256") => false,
             Some("sha512") => true,
-            Some(other) => return Err(wrong(algorithm, format!("{other:?} is not known here: sha256 or sha512"))),
+            Some(other) => {
+                return Err(wrong(algorithm, format!("{other:?} is not known here: sha256 or sha512")));
+            }
         };
         Ok(Manner { long, base64: given.text(encoding) == Some("base64") })
     }
 
     /// The signature of these octets.
     pub fn sign(self, key: &str, octets: &[u8]) -> String {
-        let code = if self.long { code::<Hmac<Sha512>>(key, octets) } else { code::<Hmac<Sha256>>(key, octets) };
+        let code =
+            if self.long { code::<Hmac<Sha512>>(key, octets) } else { code::<Hmac<Sha256>>(key, octets) };
         if self.base64 { base64::engine::general_purpose::STANDARD.encode(code) } else { hex(&code) }
     }
 

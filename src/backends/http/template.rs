@@ -147,7 +147,8 @@ impl Template {
 
     /// Whether a value that it names is missing: then an entry of a table is left out.
     pub fn lacks(&self, values: &dyn Values) -> bool {
-        let missing = |piece: &Piece| matches!(piece, Piece::Value { name, .. } if values.value(name).is_none());
+        let missing =
+            |piece: &Piece| matches!(piece, Piece::Value { name, .. } if values.value(name).is_none());
         self.pieces.iter().any(missing)
     }
 
@@ -212,8 +213,9 @@ pub fn hex(octets: &[u8]) -> String {
 
 /// A name at the beginning of a text, its filter, and what follows.
 fn name_at(text: &str) -> Option<(&str, &str, &str)> {
-    let is_name =
-        |name: &str| !name.is_empty() && name.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'_');
+    let is_name = |name: &str| {
+        !name.is_empty() && name.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'_')
+    };
     if let Some(rest) = text.strip_prefix("%(") {
         let (name, rest) = rest.split_once(')')?;
         let after = rest.strip_prefix(['s', 'd'])?;
@@ -221,8 +223,10 @@ fn name_at(text: &str) -> Option<(&str, &str, &str)> {
     }
     let (inside, after) = text.strip_prefix('{')?.split_once('}')?;
     let (name, filter) = inside.split_once('|').unwrap_or((inside, ""));
-    (is_name(name) && !name.starts_with(|first: char| first.is_ascii_digit()) && (filter.is_empty() || is_name(filter)))
-        .then_some((name, filter, after))
+    (is_name(name)
+        && !name.starts_with(|first: char| first.is_ascii_digit())
+        && (filter.is_empty() || is_name(filter)))
+    .then_some((name, filter, after))
 }
 
 /// Whether one stands within a string of JSON.
@@ -266,7 +270,9 @@ fn encode(place: Place, quoted: bool, value: &Value<'_>) -> String {
                     '\'' => escaped.push_str("&apos;"),
                     // An attribute would turn a line end into a blank (XML 1.0, clause 3.3.3).
                     '\n' | '\r' | '\t' => escaped.push_str(&format!("&#{};", u32::from(letter))),
-                    _ if letter.is_control() || matches!(letter, '\u{fffe}' | '\u{ffff}') => escaped.push('\u{fffd}'),
+                    _ if letter.is_control() || matches!(letter, '\u{fffe}' | '\u{ffff}') => {
+                        escaped.push('\u{fffd}')
+                    }
                     _ => escaped.push(letter),
                 }
             }
@@ -305,7 +311,12 @@ mod tests {
             (Place::Json, r#"{"t":{text},"n":{parts}}"#, "a\"b\\\n", r#"{"t":"a\"b\\\n","n":3}"#),
             (Place::Json, r#"{"t":"<{text}>","n":"{parts}"}"#, "a\"b", r#"{"t":"<a\"b>","n":"3"}"#),
             (Place::Json, r#"{"t":"\"{text}\""}"#, "a\"b", r#"{"t":"\"a\"b\""}"#),
-            (Place::Xml, "<t a='{text}'/>", "<&>'\"\n\u{1}", "<t a='&lt;&amp;&gt;&apos;&quot;&#10;\u{fffd}'/>"),
+            (
+                Place::Xml,
+                "<t a='{text}'/>",
+                "<&>'\"\n\u{1}",
+                "<t a='&lt;&amp;&gt;&apos;&quot;&#10;\u{fffd}'/>",
+            ),
             (Place::Text, "{text}|{text|base64}|{text|hex}", "hi\n", "hi\n|aGkK|68690a"),
             (Place::Text, "{ text} {te-xt} %(te%s %d {1}", "x", "{ text} {te-xt} %(te%s %d {1}"),
             (Place::Text, "{from}.", "x", "."),

@@ -63,27 +63,35 @@ impl Trust {
         if written.len() > MOST_ADDRESSES {
             return Err(wrong("incoming_addresses", format!("more than {MOST_ADDRESSES}")));
         }
-        let addresses = written.iter().map(|text| Net::read(text).map_err(|why| wrong("incoming_addresses", why)));
+        let addresses =
+            written.iter().map(|text| Net::read(text).map_err(|why| wrong("incoming_addresses", why)));
         let secret = match (given.secret("incoming_secret"), given.text("incoming_secret_in")) {
             (None, None) => None,
             (None, Some(_)) => return Err(wrong("incoming_secret_in", "it needs incoming_secret beside it")),
             (Some(secret), place) => {
-                let place = Shown::read(place.unwrap_or("bearer")).map_err(|why| wrong("incoming_secret_in", why))?;
+                let place =
+                    Shown::read(place.unwrap_or("bearer")).map_err(|why| wrong("incoming_secret_in", why))?;
                 Some((secret.clone(), place))
             }
         };
         let login = match (given.text("incoming_username"), given.secret("incoming_password")) {
             (None, None) => None,
-            (Some(_), None) => return Err(wrong("incoming_username", "it needs incoming_password beside it")),
+            (Some(_), None) => {
+                return Err(wrong("incoming_username", "it needs incoming_password beside it"));
+            }
             (username, Some(password)) => Some((username.map(str::to_string), password.clone())),
         };
-        let signature = given.secret("incoming_signing_secret").map(|key| Signature::of(given, key)).transpose()?;
+        let signature =
+            given.secret("incoming_signing_secret").map(|key| Signature::of(given, key)).transpose()?;
         Ok(Trust { addresses: addresses.collect::<Result<_, _>>()?, secret, login, signature })
     }
 
     /// Whether the settings name anything at all; else the listener's own rules hold.
     pub fn is_given(&self) -> bool {
-        !self.addresses.is_empty() || self.secret.is_some() || self.login.is_some() || self.signature.is_some()
+        !self.addresses.is_empty()
+            || self.secret.is_some()
+            || self.login.is_some()
+            || self.signature.is_some()
     }
 
     /// Whether this request is believed; otherwise the answer to it, which does not tell a guesser how close they came.
@@ -117,7 +125,8 @@ impl Net {
     fn read(text: &str) -> Result<Net, String> {
         let text = text.trim();
         let wrong = || format!("{text:?} is no address: write 192.0.2.7, or 192.0.2.0/24 for a net");
-        let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
+        let (address, bits) =
+            text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
         let address: IpAddr = address.parse().map_err(|_| wrong())?;
         let all = if address.is_ipv4() { 32 } else { 128 };
         let bits = bits.map_or(Ok(all), |bits| bits.parse().map_err(|_| wrong()))?;
@@ -125,12 +134,16 @@ impl Net {
     }
 
     fn holds(&self, address: IpAddr) -> bool {
-        let beginning = |whole: u128, length: u8| whole.checked_shr(u32::from(length - self.bits.min(length))).unwrap_or(0);
+        let beginning = |whole: u128, length: u8| {
+            whole.checked_shr(u32::from(length - self.bits.min(length))).unwrap_or(0)
+        };
         match (self.address, address.to_canonical()) {
             (IpAddr::V4(net), IpAddr::V4(address)) => {
                 beginning(net.to_bits().into(), 32) == beginning(address.to_bits().into(), 32)
             }
-            (IpAddr::V6(net), IpAddr::V6(address)) => beginning(net.to_bits(), 128) == beginning(address.to_bits(), 128),
+            (IpAddr::V6(net), IpAddr::V6(address)) => {
+                beginning(net.to_bits(), 128) == beginning(address.to_bits(), 128)
+            }
             _ => false,
         }
     }
@@ -141,7 +154,8 @@ impl Shown {
         if text.trim() == "bearer" {
             return Ok(Shown::Bearer);
         }
-        if let Some(name) = text.trim().strip_prefix("query ").map(str::trim).filter(|name| !name.is_empty()) {
+        if let Some(name) = text.trim().strip_prefix("query ").map(str::trim).filter(|name| !name.is_empty())
+        {
             return Ok(Shown::Query(name.to_string()));
         }
         match Field::read(text)? {
@@ -187,15 +201,21 @@ fn is_login(request: &Request, username: Option<&str>, password: &Secret) -> boo
 impl Signature {
     fn of(given: &Given<'_>, key: &Secret) -> Result<Signature, BackendError> {
         let header = |key: &str, usual: Option<&str>| match given.text(key).or(usual) {
-            Some(name) if !crate::http::is_token(name) => Err(wrong(key, format!("{name:?} is no name of a header"))),
+            Some(name) if !crate::http::is_token(name) => {
+                Err(wrong(key, format!("{name:?} is no name of a header")))
+            }
             name => Ok(name.map(str::to_string)),
         };
         let of = given.text("incoming_signature_of").unwrap_or("{body}");
         let knows = |name: &str| matches!(name, "body" | "timestamp" | "method" | "path" | "query");
-        let of = Template::read(of, Place::Text, &knows).map_err(|why| wrong("incoming_signature_of", why))?;
+        let of =
+            Template::read(of, Place::Text, &knows).map_err(|why| wrong("incoming_signature_of", why))?;
         let time = header("incoming_timestamp", None)?;
         if of.names("timestamp") && time.is_none() {
-            return Err(wrong("incoming_signature_of", "{timestamp} needs incoming_timestamp: the header that holds it"));
+            return Err(wrong(
+                "incoming_signature_of",
+                "{timestamp} needs incoming_timestamp: the header that holds it",
+            ));
         }
         let tolerance = given.duration("incoming_tolerance").unwrap_or(TOLERANCE);
         Ok(Signature {
@@ -209,7 +229,9 @@ impl Signature {
 
     fn check(&self, request: &Request, now: Timestamp) -> Result<(), Response> {
         let denied = |sentence: &str| Err(Response::error(403, sentence));
-        let signed = self.of.fill_plain(&Signed { request, time: self.time.as_ref().map(|(header, _)| header.as_str()) });
+        let signed = self
+            .of
+            .fill_plain(&Signed { request, time: self.time.as_ref().map(|(header, _)| header.as_str()) });
         // A body that is no UTF-8 was changed by being read as text; it is signed as it is where it stands alone.
         let octets = if self.of == only_body() { request.body() } else { signed.as_bytes() };
         let given = request.header(&self.header).unwrap_or_default();
@@ -270,7 +292,11 @@ mod tests {
             ("::/0", "::1", true),
         ];
         for (net, address, expected) in cases {
-            assert_eq!(Net::read(net).expect(net).holds(address.parse().unwrap()), expected, "{net} {address}");
+            assert_eq!(
+                Net::read(net).expect(net).holds(address.parse().unwrap()),
+                expected,
+                "{net} {address}"
+            );
         }
         for wrong in ["", "localhost", "192.0.2.0/33", "192.0.2/24", "::/129", "1.2.3.4/-1"] {
             assert!(Net::read(wrong).is_err(), "{wrong}");

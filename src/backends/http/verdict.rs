@@ -104,7 +104,9 @@ impl Judge {
         if written.len() > MOST_RULES {
             return Err(wrong("answers", format!("{} rules; {MOST_RULES} are possible", written.len())));
         }
-        let rules = written.iter().map(|rule| Rule::read(rule).map_err(|why| wrong("answers", format!("{rule:?}: {why}"))));
+        let rules = written
+            .iter()
+            .map(|rule| Rule::read(rule).map_err(|why| wrong("answers", format!("{rule:?}: {why}"))));
         let remote_id = given.text("remote_id").map(Field::read).transpose();
         Ok(Judge {
             rules: rules.collect::<Result<_, _>>()?,
@@ -151,17 +153,22 @@ impl Judge {
     fn usual(&self, answer: &Answer, shown: &dyn Fn() -> String) -> (Verdict, String) {
         let says_what_is_sent = self.rules.iter().any(Rule::knows_success);
         match answer.status {
-            200..=299 if says_what_is_sent && answer.cut => {
-                (Verdict::Unsure, format!("{}: the rest of the answer is missing, and no rule fits what there is", shown()))
-            }
-            200..=299 if says_what_is_sent => {
-                (Verdict::Refused, format!("{}: that is not what a message that was taken looks like", shown()))
-            }
+            200..=299 if says_what_is_sent && answer.cut => (
+                Verdict::Unsure,
+                format!("{}: the rest of the answer is missing, and no rule fits what there is", shown()),
+            ),
+            200..=299 if says_what_is_sent => (
+                Verdict::Refused,
+                format!("{}: that is not what a message that was taken looks like", shown()),
+            ),
             200..=299 => (Verdict::Sent, shown()),
             300..=399 => {
                 let to = answer.header("location").filter(|to| to.contains("://")).map(place);
                 let to = to.map_or_else(String::new, |to| format!(" to {to}"));
-                let why = format!("HTTP {}: a redirect{to}, and none is followed: correct the address", answer.status);
+                let why = format!(
+                    "HTTP {}: a redirect{to}, and none is followed: correct the address",
+                    answer.status
+                );
                 (Verdict::Pause, why)
             }
             401 | 402 | 407 => (Verdict::Pause, shown()),
@@ -179,7 +186,8 @@ impl Judge {
     fn receipt(&self, answer: &Answer, json: Option<&Value>) -> Receipt {
         let Some(field) = &self.remote_id else { return Receipt::default() };
         let id = field.in_answer(answer, json).filter(|id| !id.is_empty() && id.len() <= LONGEST_REMOTE_ID);
-        let note = id.is_none().then(|| "the gateway's answer has no id where remote_id looks for it".to_string());
+        let note =
+            id.is_none().then(|| "the gateway's answer has no id where remote_id looks for it".to_string());
         Receipt { remote_ids: id.into_iter().collect(), parts: None, note }
     }
 
@@ -190,7 +198,8 @@ impl Judge {
             body = body.replace(secret, "***");
         }
         let words: Vec<&str> = body.split_whitespace().collect();
-        let line: String = words.join(" ").chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
+        let line: String =
+            words.join(" ").chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
         let mut shown: String = line.chars().take(SHOWN).collect();
         if shown.len() < line.len() {
             shown.push_str(" ...");
@@ -211,7 +220,10 @@ impl Rule {
             "unsure" => Verdict::Unsure,
             other => return Err(format!("{other:?} is no verdict: sent, retry, refused, pause or unsure")),
         };
-        let tests = conditions_of(conditions).iter().map(|condition| Test::read(condition)).collect::<Result<_, _>>()?;
+        let tests = conditions_of(conditions)
+            .iter()
+            .map(|condition| Test::read(condition))
+            .collect::<Result<_, _>>()?;
         Ok(Rule { written: written.trim().to_string(), verdict, tests })
     }
 
@@ -230,7 +242,9 @@ impl Rule {
             // What is missing may stand in the part that is missing.
             Test::Lacks(words) => !answer.cut && !text.contains(words),
             Test::Matches(pattern) => pattern.is_match(text),
-            Test::Json(pointer, is) => is.fits(json.and_then(|json| json.pointer(pointer)).and_then(as_text).as_deref()),
+            Test::Json(pointer, is) => {
+                is.fits(json.and_then(|json| json.pointer(pointer)).and_then(as_text).as_deref())
+            }
             Test::Header(name, is) => is.fits(answer.header(name)),
             Test::Empty => !answer.cut && text.trim().is_empty(),
         })
@@ -245,7 +259,11 @@ impl Test {
         match word {
             "status" => {
                 needs("statuses, such as 200 or 4xx")?;
-                rest.split([' ', ',']).filter(|status| !status.is_empty()).map(status).collect::<Result<_, _>>().map(Test::Status)
+                rest.split([' ', ','])
+                    .filter(|status| !status.is_empty())
+                    .map(status)
+                    .collect::<Result<_, _>>()
+                    .map(Test::Status)
             }
             "contains" => needs("words").map(|()| Test::Contains(unquoted(rest).to_string())),
             "lacks" => needs("words").map(|()| Test::Lacks(unquoted(rest).to_string())),
@@ -286,7 +304,11 @@ impl Is {
             _ if rest.starts_with('=') => Is::Equal(unquoted(rest[1..].trim()).to_string()),
             _ => match rest.strip_prefix("matches ") {
                 Some(text) => Is::Matching(pattern(text)?),
-                None => return Err(format!("{rest:?} is no comparison: write = VALUE, != VALUE or matches PATTERN")),
+                None => {
+                    return Err(format!(
+                        "{rest:?} is no comparison: write = VALUE, != VALUE or matches PATTERN"
+                    ));
+                }
             },
         };
         if name.is_empty() { Err("it does not say of what".into()) } else { Ok((name, is)) }
@@ -346,7 +368,9 @@ fn status(text: &str) -> Result<(u16, Option<u16>), String> {
     let rest = text.get(1..).filter(|rest| rest.len() == 2).ok_or_else(wrong)?;
     let rest = match rest {
         "xx" | "XX" => None,
-        digits if digits.bytes().all(|digit| digit.is_ascii_digit()) => Some(digits.parse().map_err(|_| wrong())?),
+        digits if digits.bytes().all(|digit| digit.is_ascii_digit()) => {
+            Some(digits.parse().map_err(|_| wrong())?)
+        }
         _ => return Err(wrong()),
     };
     Ok((u16::from(hundreds - b'0'), rest))
