@@ -391,3 +391,34 @@ fn strangers_bring_nothing() {
     assert_eq!(daemon.messages("direction=in").len(), 1);
     assert_eq!(daemon.stop().code, 0);
 }
+
+/// However much is logged, the libraries' own lines included.
+#[test]
+fn no_log_tells_a_secret() {
+    let peer = Peer::saying("403 Forbidden", "no: hidden-token");
+    let keys = format!(
+        "outgoing_url = \"{}\"\nform = {{ text = \"{{text}}\", api_key = \"hidden-key\" }}\nheaders = {{ X-Own = \"{{token}}\" }}\n\
+         auth = \"query\"\ntoken = \"hidden-token\"\nsecrets = {{ account = \"hidden-account\" }}\nanswers = [\"pause: status 403\"]",
+        peer.url("/{account}/send?to={to}")
+    );
+    let folder = super::daemon::folder(&settings(&[("gateway", keys)]));
+    let mut command = super::daemon::program(folder.path());
+    command.arg("run_router").env("RUST_LOG", "trace");
+    let daemon = Daemon::start_as(folder, command);
+    comes_in(&daemon, "gateway", "1", "echo x");
+    assert!(peer.next().line.contains("hidden-token"), "the gateway is told");
+    daemon.wait_until("it says why", |daemon| {
+        daemon.get("/api/v1/backends").body.contains("HTTP 403").then_some(())
+    });
+    let shown = [
+        daemon.get("/api/v1/backends").body,
+        daemon.get("/api/v1/messages").body,
+        daemon.get("/backends").body,
+        daemon.stop().log,
+    ];
+    for text in shown {
+        for line in text.lines() {
+            assert!(!line.contains("hidden"), "{line}");
+        }
+    }
+}

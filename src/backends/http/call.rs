@@ -57,6 +57,9 @@ pub struct Writer {
     own: Own,
 }
 
+/// A table of the settings, in order.
+type Entries = Vec<(String, Entry)>;
+
 #[derive(Clone, Debug)]
 enum Entry {
     Template(Template),
@@ -300,7 +303,7 @@ fn encoded(url: &str) -> Cow<'_, str> {
 fn body(
     given: &Given<'_>,
     knows: &dyn Fn(&str) -> bool,
-    entries: &dyn Fn(&str, Place) -> Result<Option<Vec<(String, Entry)>>, BackendError>,
+    entries: &dyn Fn(&str, Place) -> Result<Option<Entries>, BackendError>,
     url: &Template,
     query: &[(String, Template)],
 ) -> Result<Body, BackendError> {
@@ -342,12 +345,7 @@ fn body(
     Ok(Body::Form(vec![field("identity", "{to}")?, field("text", "{text}")?]))
 }
 
-fn entries(
-    given: &Given<'_>,
-    key: &str,
-    place: Place,
-    own: &Own,
-) -> Result<Option<Vec<(String, Entry)>>, BackendError> {
+fn entries(given: &Given<'_>, key: &str, place: Place, own: &Own) -> Result<Option<Entries>, BackendError> {
     let Some(table) = given.table(key) else { return Ok(None) };
     let read = |(name, value): (String, Plain)| {
         let entry = match value {

@@ -3,7 +3,7 @@
 //! Everything that the settings name must hold: an address, a secret, a login, a signature with a time that is not too old. All comparisons take the
 //! same time wherever the first difference is. Behind a proxy the address is the proxy's: no header is believed about that.
 
-use std::net::IpAddr;
+use core::net::IpAddr;
 use std::time::Duration;
 
 use base64::Engine as _;
