@@ -10,6 +10,7 @@ mod line;
 
 pub mod bucket;
 pub mod gsm;
+pub mod http;
 pub mod httptester;
 
 pub use hands::Hand;
@@ -131,4 +132,4 @@ impl fmt::Debug for Engine {
 }
 
 /// The engines of this program.
-pub const ENGINES: &[Engine] = &[bucket::ENGINE, httptester::ENGINE, gsm::ENGINE];
+pub const ENGINES: &[Engine] = &[bucket::ENGINE, httptester::ENGINE, gsm::ENGINE, http::ENGINE];

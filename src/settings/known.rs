@@ -217,35 +217,6 @@ pub(super) const ENGINES: &[EngineSpec] = &[
         about: "mail in by IMAP, out by SMTP",
     },
     EngineSpec {
-        name: "http",
-        aliases: &[
-            "rapidsms.backends.http",
-            "rapidsms.backends.http.outgoing",
-            "threadless_router.backends.http",
-            "threadless_router.backends.http.outgoing",
-        ],
-        keys: &[
-            Key::new("outgoing_url", Kind::Url, "where messages go, with %(identity)s and %(text)s")
-                .also(&["url"]),
-            Key::new("incoming_identity", Kind::Text, "field that holds the sender").or("identity"),
-            Key::new("incoming_text", Kind::Text, "field that holds the text").or("text"),
-            Key::new("gateway_url", Kind::Url, "RapidSMS 0.9: where messages go"),
-            Key::new(
-                "params_outgoing",
-                Kind::Text,
-                "RapidSMS 0.9: query, with %(phone_number)s and %(message)s",
-            ),
-            Key::new("params_incoming", Kind::Text, "RapidSMS 0.9: names of the two incoming fields"),
-            Key::new("params", Kind::Table, "RapidSMS 2: identity_name and text_name"),
-            Key::new("host", Kind::Text, "RapidSMS 0.9: address of a listener of its own"),
-            Key::new("port", PORT_NUMBER, "RapidSMS 0.9: port of a listener of its own"),
-            Key::new("timeout", TIMEOUT, "how long the gateway may take to answer").or("30 s"),
-        ],
-        built: false,
-        tester: false,
-        about: "a gateway that speaks plain HTTP",
-    },
-    EngineSpec {
         name: "kannel",
         aliases: &[
             "rapidsms.backends.kannel",
