@@ -34,6 +34,8 @@ pub struct Notices {
     pub waiting_in: u64,
     /// Messages that wait to be sent.
     pub waiting_out: u64,
+    /// Calls to programs that wait to be made, or to be made again.
+    pub waiting_callbacks: u64,
     /// Messages whose app answers later.
     pub pending: usize,
     /// Backend threads that were given up.
