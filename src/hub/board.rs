@@ -121,6 +121,8 @@ pub struct Health {
     pub status: &'static str,
     /// Each thing that is wrong, with what to do.
     pub reasons: Vec<String>,
+    /// How many calls to programs about their messages wait to be made.
+    pub waiting_callbacks: u64,
 }
 
 impl Board {
@@ -224,6 +226,6 @@ impl Notices {
             (false, true) => "ok",
             (false, false) => "degraded",
         };
-        Health { status, reasons }
+        Health { status, reasons, waiting_callbacks: self.waiting_callbacks }
     }
 }

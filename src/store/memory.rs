@@ -596,6 +596,7 @@ impl Store for Memory {
             }
         }
         committed.pieces = self.pieces.counts();
+        committed.calls = self.calls.len();
         committed.counts.clear();
         committed.counts.extend(self.backends.iter().map(|line| (line.name.clone(), line.counts)));
         Ok(())
@@ -614,6 +615,7 @@ impl Store for Memory {
             committed.records =
                 messages.map(|message| (message.key, message.detail(&self.addresses))).collect();
             committed.pieces = self.pieces.counts();
+            committed.calls = self.calls.len();
             committed.counts = self.backends.iter().map(|line| (line.name.clone(), line.counts)).collect();
             self.watched.set(true);
         }

@@ -317,6 +317,9 @@ pub trait Reader: Send {
     /// How many pieces of longer messages wait for the others, by backend; backends without any are left out.
     fn pieces(&mut self) -> Result<Vec<(Name, u64)>, StoreError>;
 
+    /// How many calls to programs are owed.
+    fn calls(&mut self) -> Result<u64, StoreError>;
+
     /// The creation time of the oldest open outgoing message of a backend.
     fn oldest_waiting(&mut self, backend: &str) -> Result<Option<Timestamp>, StoreError>;
 }

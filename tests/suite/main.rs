@@ -2,6 +2,7 @@
 
 mod apps;
 mod architecture;
+mod callbacks;
 mod cli;
 mod crash;
 mod daemon;
