@@ -39,7 +39,9 @@ impl Peer {
                 let _ = say.send(target);
                 match status {
                     Some(status) => {
-                        let head = format!("HTTP/1.1 {status} X\r\nContent-Length: 2\r\nConnection: close\r\n\r\nOK");
+                        let head = format!(
+                            "HTTP/1.1 {status} X\r\nContent-Length: 2\r\nConnection: close\r\n\r\nOK"
+                        );
                         let _ = stream.write_all(head.as_bytes());
                     }
                     None => waiting.push(stream),
@@ -119,7 +121,7 @@ fn a_peer_that_is_away_or_says_no_is_called_again() {
 fn p7_isolation_a_peer_that_hangs_delays_nobody_and_kill_9_loses_no_callback() {
     let daemon = start_rig(folder(rig::SETTINGS));
     let hangs = Peer::listen(0, |_| None);
-    let well = Peer::listen(0, |_| Some(204));
+    let well = Peer::listen(0, |_| Some(201));
     for n in 0..20 {
         asks(&daemon, &format!("+1{n}"), &format!("http://{}/%I/%p", hangs.address));
     }
