@@ -124,7 +124,7 @@ impl News {
         match self {
             News::Taken => "ACK/".into(),
             News::Refused => format!("NACK/{reason}").into(),
-            News::Delivered | News::Failed | News::Buffered => reason.to_string().into(),
+            News::Delivered | News::Failed | News::Buffered => reason.into(),
         }
     }
 }

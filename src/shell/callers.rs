@@ -61,7 +61,9 @@ impl Callers {
     /// The same with something else than the network at the other end.
     #[cfg(test)]
     fn asking(mouth: Mouth, ask: impl Fn(&Call) -> CallOutcome + Send + Sync + 'static) -> Callers {
-        Callers { ask: Some(Arc::new(ask)), ..Callers::new(mouth) }
+        let mut callers = Callers::new(mouth);
+        callers.ask = Some(Arc::new(ask));
+        callers
     }
 
     /// Has a call made; never waits. Gives the reason when there is nobody who could.
