@@ -30,6 +30,7 @@ mod second_opinion;
 mod settings;
 mod simulator;
 mod store;
+mod store_calls;
 mod store_model;
 mod store_plans;
 mod store_trouble;
