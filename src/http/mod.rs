@@ -5,6 +5,7 @@
 //! checks of [`reader`]; a `Response` becomes bytes in the door, which alone writes the headers that frame
 //! a message (`Content-Length`, `Connection`, `Date`), so no answer can disagree with its own body.
 
+pub mod client;
 pub mod form;
 pub mod reader;
 pub mod secret;

@@ -92,7 +92,7 @@ impl Core {
         newest: Timestamp,
     ) -> Core {
         let started = Instant::now();
-        let callers = Callers::new(mouth.clone());
+        let callers = Callers::new(gateways.mouth.clone());
         Core {
             router,
             registry,
