@@ -251,7 +251,7 @@ impl Router {
             words: &news.words(reason),
             // A message that was refused has no name there; an earlier attempt may have had one.
             remote_id: remote_id.as_deref().filter(|_| news != News::Refused).unwrap_or_default(),
-            id: &self.ids.next(now).to_string(),
+            id: &name_of(id, news).to_string(),
             backend: &backend,
             identity: &identity,
             seconds: now.0.div_euclid(1_000_000),
@@ -357,6 +357,11 @@ impl Router {
     }
 }
 
+/// The name of a call: that of its message with another random part, so no other call and no message has it, in whatever process it is made.
+fn name_of(id: MessageId, news: News) -> MessageId {
+    MessageId::from_parts(id.key(), id.tail() ^ (news as i64).wrapping_mul(0x1e37_79b9_7f4a_7c15))
+}
+
 /// Whether nothing more can happen to a message in this state.
 pub(super) fn is_over(state: State) -> bool {
     matches!(state, State::Delivered | State::Failed | State::Expired | State::Cancelled)
@@ -377,6 +382,17 @@ mod tests {
         let waits: Vec<u64> = (1..=12).map(|failures| wait_after(failures).as_secs()).collect();
         assert_eq!(waits, [5, 10, 20, 40, 80, 160, 320, 640, 1280, 2560, 3600, 3600]);
         assert_eq!(wait_after(u32::MAX), LONGEST_WAIT);
+    }
+
+    #[test]
+    fn each_call_about_a_message_has_a_name_of_its_own() {
+        let id = MessageId::from_parts(7, 9);
+        let news = [News::Delivered, News::Failed, News::Buffered, News::Taken, News::Refused];
+        let mut names: Vec<_> = news.map(|news| name_of(id, news)).into();
+        names.push(id);
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), 6);
     }
 
     #[test]

@@ -183,7 +183,8 @@ impl App for Moody {
                 Ok(Flow::Done)
             }
             ["call", url, text] => {
-                message.respond(*text).callback = Some(Callback::new(*url, 31));
+                let (text, callback) = ((*text).to_string(), Callback::new(*url, 31));
+                message.respond(text).callback = Some(callback);
                 Ok(Flow::Done)
             }
             _ => Ok(Flow::Next),

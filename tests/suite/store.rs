@@ -110,6 +110,17 @@ impl Stage {
         text: &str,
         change: impl FnOnce(&mut NewOutgoing<'_>),
     ) -> MessageId {
+        self.queue_called(connection, text, None, change)
+    }
+
+    /// The same with somebody who wants to be called about it.
+    pub fn queue_called(
+        &mut self,
+        connection: &Connection,
+        text: &str,
+        callback: Option<&Callback>,
+        change: impl FnOnce(&mut NewOutgoing<'_>),
+    ) -> MessageId {
         let id = self.ids.next(START);
         let mut row = NewOutgoing {
             id,
@@ -124,7 +135,7 @@ impl Stage {
             expires_at: at(1_000),
             origin: Origin::Real,
             wishes: Wishes::default(),
-            callback: None,
+            callback,
             actor: "app echo",
             at: START,
         };
@@ -760,7 +771,7 @@ cases! {
     fn callbacks_are_kept_as_long_as_something_can_happen(stage) {
         let callback = Callback::new("http://a/?s=%d&secret=\u{fc}", 27);
         let plain = stage.queue(&connection("p"), "1");
-        let id = stage.queue_as(&connection("+1"), "1", |row| row.callback = Some(&callback));
+        let id = stage.queue_called(&connection("+1"), "1", Some(&callback), |_| ());
         stage.pause();
         let wanted = |stage: &mut Stage, id| stage.store.callback(id).unwrap();
         assert_eq!(wanted(stage, plain), None);
@@ -783,7 +794,7 @@ cases! {
         stage.pause();
         assert_eq!(wanted(stage, id), None);
         // A purge forgets it as well.
-        let purged = stage.queue_as(&connection("+2"), "1", |row| (row.callback, row.state) = (Some(&callback), State::Failed));
+        let purged = stage.queue_called(&connection("+2"), "1", Some(&callback), |row| row.state = State::Failed);
         stage.pause();
         assert_eq!(wanted(stage, purged).map(|wanted| wanted.happened), Some(0));
         assert!(stage.store.purge(Some(at(99)), at(0), 9).unwrap() >= 1);
