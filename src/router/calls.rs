@@ -32,6 +32,8 @@ const FIRST_WAIT: Duration = Duration::from_secs(5);
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 /// The longest pause of a host: a minute after it is there again it is called.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// How long after its pause the trouble of a host is remembered.
+const FORGOTTEN: Duration = Duration::from_secs(3600);
 /// So many answers in a row that are no "yes" pause a host that is there.
 const PATIENCE: u32 = 3;
 
@@ -337,9 +339,11 @@ impl Router {
     /// Gives up what has waited too long for a host that is not there.
     pub(super) fn sweep_calls(&mut self, now: Timestamp) -> Result<(), StoreError> {
         const AT_ONCE: usize = 1_000;
+        // A host that nobody has called since is forgotten, or there would be more and more of them.
+        self.calls
+            .hosts
+            .retain(|_, host| host.in_hand > 0 || host.until.is_some_and(|until| until + FORGOTTEN > now));
         if self.store.waiting_calls() == 0 {
-            // Nobody waits for those hosts any more.
-            self.calls.hosts.retain(|_, host| host.in_hand > 0);
             return Ok(());
         }
         for Call { number, message, host, attempts, at, .. } in self.store.oldest_calls(AT_ONCE)? {
