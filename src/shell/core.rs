@@ -4,6 +4,7 @@
 use super::rules::{backend_policy, policy};
 use super::supervisor::{self, Leaving, Running};
 use super::wall;
+use super::workforce::Workforce;
 use crate::apps::Host;
 use crate::hub::board::{BackendNotice, BackendState, Board, GroupNotice};
 use crate::hub::event::{Answered, Event, LineId, LineNews, Mouth, Question};
@@ -28,6 +29,8 @@ const UPKEEP: Duration = Duration::from_secs(60);
 const TIDY_AFTER: u32 = 16;
 /// How long a clean stop may take.
 pub const STOP_TIME: Duration = Duration::from_secs(9);
+/// How long the threads of apps may take to end at a clean stop.
+const APPS_STOP_TIME: Duration = Duration::from_secs(2);
 /// So many given-up threads are a reason to begin again with a new process.
 const ABANDONED_LIMIT: u32 = 3;
 
@@ -67,6 +70,8 @@ pub struct Core {
     /// There may be more to delete in a quiet moment.
     purging: bool,
     keeper: Option<Keeping>,
+    /// The threads of the apps.
+    workforce: Workforce,
     watchdog: Option<Duration>,
     fed_at: Instant,
     stop_by: Option<Instant>,
@@ -101,6 +106,7 @@ impl Core {
             upkeep_at: started + UPKEEP,
             purging: false,
             keeper: None,
+            workforce: Workforce::default(),
             watchdog: sd_notify::watchdog_enabled().map(|limit| limit / 2),
             fed_at: started,
             stop_by: None,
@@ -119,7 +125,7 @@ impl Core {
     pub fn start(&mut self) {
         let now = self.now();
         self.router.set_policy(policy(&self.settings));
-        for failure in self.router.start_apps(&Host { answers: Arc::new(self.mouth.clone()) }) {
+        for failure in self.router.start_apps(&self.host()) {
             log::error!("{failure}");
         }
         for backend in self.settings.backends.clone() {
@@ -128,6 +134,11 @@ impl Core {
         self.put_in_order();
         self.turn(now);
         self.board.lock().started_at = Some(now);
+    }
+
+    /// What the apps may ask of the daemon.
+    fn host(&self) -> Host {
+        Host::new(Arc::new(self.mouth.clone())).with_threads(Arc::new(self.workforce.clone()))
     }
 
     /// Runs until it is told to stop.
@@ -542,7 +553,7 @@ impl Core {
                 return notify(&[NotifyState::Ready]);
             }
         };
-        for failure in apps.start(&Host { answers: Arc::new(self.mouth.clone()) }) {
+        for failure in apps.start(&self.host()) {
             log::error!("{failure}");
         }
         let mut old = self.router.set_apps(apps, now);
@@ -619,6 +630,10 @@ impl Core {
         // Whoever still waits for an answer gets one.
         self.refuse_the_rest(now);
         self.turn(now);
+        // They were told when their apps were stopped; what they have in hand is on disk, and asked for again after the next start.
+        for name in self.workforce.wait(APPS_STOP_TIME) {
+            log::warn!("{name} is still waiting for somebody; the process ends without it");
+        }
         if let Some(Keeping { asked, thread }) = self.keeper.take() {
             drop(asked);
             let _ = thread.join();

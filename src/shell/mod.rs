@@ -5,6 +5,7 @@
 //! | `router` | owns the router and the store's writer ([`core`]) |
 //! | `backend/NAME` | one backend, started again for ever (`supervisor`) |
 //! | `web`, `web/2` ... | one listener each; `control` the same for the command line's Unix socket |
+//! | `app/NAME/N` | what an app waits for, such as a program behind HTTP ([`Workforce`]) |
 //! | `keeper` | moves what is committed from the store's log into its file |
 //! | `page/N` | pages and the reading API, each with a reader of its own on the store |
 //! | `check` | after an unclean stop: reads the whole store once, then ends |
@@ -17,8 +18,10 @@ pub mod journal;
 pub(crate) mod rules;
 mod signals;
 mod supervisor;
+mod workforce;
 
 pub use self::core::{Ending, Keeping};
+pub use self::workforce::Workforce;
 
 use crate::hub::board::Board;
 use crate::hub::event::{self, Event, Mouth};
