@@ -716,7 +716,7 @@ cases! {
         let mut expected = Vec::new();
         for flash in [false, true] {
             for report in [None, Some(true), Some(false)] {
-                let wishes = Wishes { flash, report };
+                let wishes = Wishes { flash, report, part: None };
                 stage.queue_as(&connection(&format!("{wishes:?}")), "1", |row| row.wishes = wishes);
                 expected.push(wishes);
             }

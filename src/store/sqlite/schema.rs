@@ -4,7 +4,7 @@
 //! `history_log`, with words, names and times instead of numbers.
 
 use super::{Period, StoreError, explain, guard};
-use crate::message::{Direction, State, Wishes};
+use crate::message::{Direction, Piece, State, Wishes};
 use rusqlite::Connection;
 use std::path::{Path, PathBuf};
 
@@ -213,7 +213,13 @@ pub(super) fn flags_of(wishes: Wishes) -> i64 {
         Some(true) => REPORT,
         Some(false) => NO_REPORT,
     };
-    report + if wishes.flash { FLASH } else { 0 }
+    let part = wishes.part.map_or(0, |part| {
+        let width = if part.bits == 16 { PART_16 } else { PART_8 };
+        let [reference, total, sequence] =
+            [part.reference, part.total.into(), part.sequence.into()].map(i64::from);
+        width | reference << REFERENCE | total << TOTAL | sequence << SEQUENCE
+    });
+    report | part | if wishes.flash { FLASH } else { 0 }
 }
 
 /// What flags say of a message's wishes.
@@ -223,12 +229,31 @@ pub(super) fn wishes_of(flags: i64) -> Wishes {
         NO_REPORT => Some(false),
         _ => None,
     };
-    Wishes { flash: flags & FLASH != 0, report }
+    let bits = match flags & (PART_8 | PART_16) {
+        PART_8 => Some(8),
+        PART_16 => Some(16),
+        _ => None,
+    };
+    let part = bits.map(|bits| Piece {
+        reference: (flags >> REFERENCE) as u16,
+        bits,
+        total: (flags >> TOTAL) as u8,
+        sequence: (flags >> SEQUENCE) as u8,
+    });
+    Wishes { flash: flags & FLASH != 0, report, part }
 }
 
 const FLASH: i64 = 2;
 const REPORT: i64 = 4;
 const NO_REPORT: i64 = 8;
+/// Somebody wants to be called about the message: there is a row in `callbacks`, until nothing more can happen to it.
+pub(super) const CALLED: i64 = 16;
+const PART_8: i64 = 32;
+const PART_16: i64 = 64;
+/// Where the numbers of a part stand: 16 bits, and twice 8.
+const REFERENCE: u32 = 16;
+const TOTAL: u32 = 32;
+const SEQUENCE: u32 = 40;
 
 /// The number of a period in a file.
 pub(super) fn period_number(period: Period) -> i64 {

@@ -178,8 +178,11 @@ impl Play {
             "send" | "reply" => {
                 let words: Vec<&str> = rest.splitn(3, ' ').collect();
                 let [name, to, text] = words[..] else { panic!("send NAME TO TEXT") };
-                let wishes =
-                    Wishes { flash: name.ends_with('!'), report: name.ends_with('?').then_some(true) };
+                let wishes = Wishes {
+                    flash: name.ends_with('!'),
+                    report: name.ends_with('?').then_some(true),
+                    part: None,
+                };
                 let name = name.trim_end_matches(['!', '?']);
                 let next = self.ids.next(Timestamp::from_seconds(1_795_337_735));
                 let id = *self.sent.entry(name.into()).or_insert(next);

@@ -134,7 +134,7 @@ impl World {
 
     fn submit(&mut self, identity: &str, text: String) {
         let mut draft = Draft::new(Connection::new(LINE, identity), text);
-        draft.wishes = Wishes { flash: false, report: Some(true) };
+        draft.wishes = Wishes { flash: false, report: Some(true), part: None };
         self.router.submit(draft, "api", None, self.wall()).expect("it is taken");
         self.settle();
     }
