@@ -312,7 +312,7 @@ pub(super) const ENGINES: &[EngineSpec] = &[
 
 /// What every `[APPS.name]` with an ENGINE may say besides its host's own keys.
 pub(super) const HOSTED_APP: &[Key] = &[
-    Key::new("ENGINE", Kind::Text, "python, process, webhook or replies").required(),
+    Key::new("ENGINE", Kind::Text, "what runs the app: kannel_service, python, process, webhook or replies").required(),
     Key::new("timeout", TIMEOUT, "how long an answer may take; as [router], app_timeout"),
 ];
 
