@@ -21,66 +21,77 @@ pub mod sendsms;
 pub mod status;
 
 use super::door::{Reply, Site as Serve};
-use super::site::{Access, Read, say};
+use super::intake::Gateways;
+use super::site::{Read, say};
 use crate::http::{Request, Response, secret};
 use crate::hub::board::Board;
-use crate::hub::event::{Event, Mouth, Told};
+use crate::hub::event::{Event, Told};
 use crate::message::MessageId;
 use crate::pdu::Splitting;
 use crate::router::{Refusal as Kind, Refused};
 use crate::settings::KannelServer;
-use crate::time::Timestamp;
 use crossbeam_channel::{Sender, TrySendError};
 use parameters::Parameters;
 use sendsms::{Lines, Orders, Refusal};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 /// What Kannel's answers say of their type.
 const TYPE: &str = "text/html";
+/// Where messages are sent.
+const SENDSMS: &str = "/cgi-bin/sendsms";
 /// How a Kannel names itself.
 const KANNEL: &str = "Kannel/";
+
+/// Who may use this router as a Kannel: the settings of today, shared by all listeners.
+#[derive(Clone, Default)]
+pub struct Rules(Arc<RwLock<Option<Arc<KannelServer>>>>);
+
+impl Rules {
+    /// Other settings from now on; `None` switches it off.
+    pub fn set(&self, server: Option<&KannelServer>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = server.cloned().map(Arc::new);
+    }
+
+    /// The settings, when it is switched on.
+    pub fn get(&self) -> Option<Arc<KannelServer>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
 
 /// Serves the paths of a Kannel.
 #[derive(Clone)]
 pub struct Kannel {
-    /// Who may do what.
-    pub server: Arc<KannelServer>,
-    /// The way to the router.
-    pub mouth: Mouth,
+    /// The way to the router, and who may ask.
+    pub gateways: Gateways,
     /// How everything is.
     pub board: Board,
     /// The way to the page threads, which read the store for the status.
     pub readers: Sender<Read>,
-    /// Who may see the status, where it has no password of its own.
-    pub access: Access,
-    /// The wall clock.
-    pub clock: fn() -> Timestamp,
 }
 
 /// Whether a path is one of a Kannel.
 pub fn is_path(path: &str) -> bool {
-    path == "/cgi-bin/sendsms" || status::Form::of(path).is_some()
+    path == SENDSMS || status::Form::of(path).is_some()
 }
 
 /// A listener of its own serves these paths and no other.
 impl Serve for Kannel {
     fn serve(&mut self, request: Request, reply: Reply) {
-        if is_path(request.path()) {
-            self.answer(request, reply);
-        } else {
-            reply.send(words(404, "Unknown request."));
+        match self.gateways.kannel.get() {
+            Some(server) if is_path(request.path()) => self.answer(&server, request, reply),
+            _ => reply.send(words(404, "Unknown request.")),
         }
     }
 }
 
 impl Kannel {
     /// Serves one request whose path [`is_path`].
-    pub fn answer(&self, request: Request, reply: Reply) {
-        if request.path() != "/cgi-bin/sendsms" {
-            return self.status(request, reply);
+    pub fn answer(&self, server: &KannelServer, request: Request, reply: Reply) {
+        if request.path() != SENDSMS {
+            return self.status(server, request, reply);
         }
         match request.method() {
-            "GET" | "POST" => self.sendsms(&request, reply),
+            "GET" | "POST" => self.sendsms(server, &request, reply),
             // A Kannel sends on HEAD. Nobody who asks for a head alone means that.
             "HEAD" => {
                 let sentence = "HEAD sends nothing here; possible: GET, POST";
@@ -90,10 +101,10 @@ impl Kannel {
         }
     }
 
-    fn sendsms(&self, request: &Request, reply: Reply) {
+    fn sendsms(&self, server: &KannelServer, request: &Request, reply: Reply) {
         let peer = request.peer().map(|peer| peer.ip());
         let read = Parameters::of(request).map_err(Refusal::from).and_then(|parameters| {
-            sendsms::orders(&parameters, peer, &self.server, &OnBoard(&self.board), (self.clock)())
+            sendsms::orders(&parameters, peer, server, &OnBoard(&self.board), (self.gateways.clock)())
         });
         let from = peer.map_or_else(|| "this machine".to_string(), |peer| peer.to_string());
         match read {
@@ -117,16 +128,16 @@ impl Kannel {
         for (place, draft) in drafts.into_iter().enumerate() {
             let gathered = Arc::clone(&gathered);
             let told: Told<MessageId> = Box::new(move |result| decided(&gathered, place, result, chained));
-            say(&self.mouth, Event::Submit { draft, actor: "kannel_server", key: None, told });
+            say(&self.gateways.mouth, Event::Submit { draft, actor: "kannel_server", key: None, told });
         }
     }
 
     /// The status is read by a page thread. As with Kannel every answer is 200, a refusal too.
-    fn status(&self, request: Request, reply: Reply) {
+    fn status(&self, server: &KannelServer, request: Request, reply: Reply) {
         if !matches!(request.method(), "GET" | "HEAD") {
             return reply.send(words(400, ""));
         }
-        match &self.server.status_password {
+        match &server.status_password {
             Some(password) => {
                 let given = Parameters::of_query(&request);
                 if !secret::is_equal(given.get(&["password"]).unwrap_or_default(), password.expose()) {
@@ -134,13 +145,13 @@ impl Kannel {
                 }
             }
             None => {
-                if let Err(denied) = self.access.admit(&request) {
+                if let Err(denied) = self.gateways.access.admit(&request) {
                     return reply.send(denied);
                 }
             }
         }
-        let Some(segments) = request.segments() else { return reply.send(words(400, "")) };
-        match self.readers.try_send(Read { request, segments, reply }) {
+        // No path of a request is no segment at all: so only this can ask for it.
+        match self.readers.try_send(Read { request, segments: Vec::new(), reply }) {
             Ok(()) => {}
             Err(TrySendError::Full(read) | TrySendError::Disconnected(read)) => {
                 read.reply.send(words(503, "Temporal failure, try again later."));

@@ -36,7 +36,8 @@ pub fn denied() -> Response {
 }
 
 /// The status, as the notice board and the store have it.
-pub fn page(form: Form, board: &Board, reader: &mut dyn Reader, now: Timestamp) -> Result<Response, StoreError> {
+pub fn page(form: Form, board: &Board, reader: &mut dyn Reader) -> Result<Response, StoreError> {
+    let now = Timestamp(jiff::Timestamp::now().as_microsecond());
     let counts = reader.tally()?;
     let (lines, since, trouble, stopping, waiting) = {
         let notices = board.lock();
