@@ -15,6 +15,7 @@ mod gsm;
 mod gsm_long;
 mod idle;
 mod install;
+mod kannel_server;
 mod lives;
 mod modem;
 mod modems_cli;

@@ -6,6 +6,7 @@
 use rapidsms::message::*;
 use rapidsms::store::memory::Memory;
 use rapidsms::store::sqlite::Sqlite;
+use rapidsms::store::Piece;
 use rapidsms::store::*;
 use rapidsms::time::Timestamp;
 use std::path::PathBuf;

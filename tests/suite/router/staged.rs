@@ -2,6 +2,7 @@
 
 use super::stage::{Journal, START, lock};
 use rapidsms::message::*;
+use rapidsms::store::Piece;
 use rapidsms::store::*;
 use rapidsms::time::Timestamp;
 use std::sync::{Arc, Mutex};
