@@ -203,7 +203,8 @@ fn decided(gathered: &Mutex<Gathered>, place: usize, result: Result<MessageId, R
     let Some(reply) = gathered.reply.take() else { return };
     match &gathered.refused {
         Some(why) if why.is_temporary() => {
-            log::warn!("sendsms: a message could not be taken: {why}");
+            let who = if chained { " from a Kannel, which is not answered so that it comes again" } else { "" };
+            log::warn!("sendsms: a message{who} could not be taken: {why}");
             if chained {
                 reply.hang_up();
             } else {
@@ -234,8 +235,10 @@ fn of_router(refused: &Refused) -> Refusal {
     }
 }
 
+/// Kannel 1.4.5 does not name itself when it sends by an smsc of the kind `http`. Whoever else has no name can bear a lost connection as well: to no
+/// client does it mean that the message was taken.
 fn is_kannel(request: &Request) -> bool {
-    request.header("user-agent").is_some_and(|agent| agent.starts_with(KANNEL))
+    request.header("user-agent").is_none_or(|agent| agent.starts_with(KANNEL))
 }
 
 fn refused(refusal: &Refusal) -> Response {

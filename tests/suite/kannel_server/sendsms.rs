@@ -1,6 +1,7 @@
 //! The table of requests, tests/kannel_server/sendsms.txt.
 
 use rapidsms::http::Request;
+use rapidsms::http::reader::{Progress, RequestReader, Sizes};
 use rapidsms::message::{Draft, Priority};
 use rapidsms::pdu::Splitting;
 use rapidsms::registry::Registry;
@@ -88,7 +89,13 @@ fn request(lines: &[&str]) -> Request {
         _ => panic!("no request: {lines:?}"),
     };
     let peer = std::net::SocketAddr::new(peer.parse().unwrap(), 4711);
-    Request::parse(&bytes, Some(peer)).unwrap()
+    let sizes = Sizes { body_bytes: 4 * 1024 * 1024, ..Sizes::default() };
+    let mut reader = RequestReader::new(sizes, Some(peer));
+    reader.push(&bytes);
+    match reader.advance().unwrap() {
+        Progress::Request(request) => request,
+        other => panic!("{other:?}"),
+    }
 }
 
 fn described(draft: &Draft) -> String {
