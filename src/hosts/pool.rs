@@ -49,13 +49,8 @@ struct State<E> {
 impl<E: Errand> Pool<E> {
     /// A pool whose threads are called `NAME/1` and so on; it has `most` of them at most, and none before there is something to do.
     pub fn new(name: impl Into<String>, most: usize) -> Pool<E> {
-        let state = State {
-            ready: VecDeque::new(),
-            later: BTreeMap::new(),
-            number: 0,
-            workers: 0,
-            closed: false,
-        };
+        let state =
+            State { ready: VecDeque::new(), later: BTreeMap::new(), number: 0, workers: 0, closed: false };
         let shared = Arc::new(Shared { state: Mutex::new(state), news: Condvar::new() });
         Pool { name: name.into(), most: most.max(1), shared }
     }

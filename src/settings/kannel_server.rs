@@ -9,7 +9,7 @@ use super::options::Options;
 use super::read::{is_covered, listen, name_is_usable};
 use super::secret::Secret;
 use super::table::Reader;
-use super::tree::{Entry, Raw, Table, title_of};
+use super::tree::{Entry, Node, Raw, Table, title_of};
 use super::value::Value;
 
 /// So many users there are at most, and a user has so many addresses.
@@ -62,7 +62,9 @@ pub(super) fn kannel_server(
     let names = names(root);
     let backend = backend(reader, &options, &names);
     let users = users(reader, table, &names);
-    if users.is_empty() {
+    // A user who is there and wrong was told of already.
+    let named = matches!(table.get("users"), Some(Entry { node: Node { value: Raw::Table(users), .. }, .. }) if !users.entries.is_empty());
+    if !named {
         let message = "[kannel_server] has no users, so nobody could send";
         let help = "add [kannel_server.users.NAME] with a password below it, or take the table out";
         reader.error(&header, message, help);
@@ -123,7 +125,10 @@ fn user(reader: &mut Reader<'_>, entry: &Entry, names: &[&str]) -> Option<Kannel
         password: options.secret("password").cloned()?,
         backend,
         allow,
-        max_messages: options.count("max_messages").and_then(|most| u8::try_from(most).ok()).unwrap_or(u8::MAX),
+        max_messages: options
+            .count("max_messages")
+            .and_then(|most| u8::try_from(most).ok())
+            .unwrap_or(u8::MAX),
         sender: sender(&options),
     })
 }
@@ -157,7 +162,8 @@ fn smscs(reader: &mut Reader<'_>, options: &Options, names: &[&str]) -> Vec<(Str
     let mut smscs = Vec::new();
     for (smsc, value) in options.table("smscs").unwrap_or_default() {
         let Value::Text(name) = value else {
-            let message = format!("{} in smscs of [kannel_server] must be the name of a backend", quote(smsc));
+            let message =
+                format!("{} in smscs of [kannel_server] must be the name of a backend", quote(smsc));
             reader.error(&place, message, "for example: smscs = { usb0-modem = \"Zain\" }");
             continue;
         };
@@ -183,7 +189,7 @@ fn unknown(reader: &mut Reader<'_>, place: &super::source::Place, name: &str, na
     let help = match nearest(name, names.iter().copied()) {
         Some(name) => format!("did you mean {}?", quote(name)),
         None if names.is_empty() => "there is none".to_owned(),
-        None => format!("there are {}", names.join(", ")),
+        None => format!("possible: {}", names.join(", ")),
     };
     reader.error(place, format!("no backend or group named {} is configured", quote(name)), help);
 }

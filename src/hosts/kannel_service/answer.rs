@@ -39,7 +39,9 @@ pub fn judge(answer: &Answer, sender: &Connection, rules: &Rules) -> Verdict {
     match answer.status {
         200 | 202 => {}
         400 => {
-            return Verdict::Failed("it answered 400: the message is not to its liking, and would not be later".into());
+            return Verdict::Failed(
+                "it answered 400: the message is not to its liking, and would not be later".into(),
+            );
         }
         status @ 300..=399 => {
             let there = answer.header("location").unwrap_or_default();
@@ -97,13 +99,16 @@ fn text(answer: &Answer) -> Result<Option<String>, String> {
     let decoded = match named {
         Some(charset) => charset::decode(charset, &answer.body),
         // Nameless text is UTF-8, or else what old programs write.
-        None => charset::decode("UTF-8", &answer.body)
-            .or_else(|_| charset::decode("windows-1252", &answer.body)),
+        None => {
+            charset::decode("UTF-8", &answer.body).or_else(|_| charset::decode("windows-1252", &answer.body))
+        }
     };
     let decoded = decoded.map_err(|why| {
         let named = named.unwrap_or_default().escape_debug();
         match why {
-            charset::NoText::UnknownCharset => format!("its answer is in \"{named}\", which is no known charset"),
+            charset::NoText::UnknownCharset => {
+                format!("its answer is in \"{named}\", which is no known charset")
+            }
             charset::NoText::NotInCharset => format!("its answer is not in {named}, as it says it is"),
         }
     })?;
@@ -117,7 +122,8 @@ fn without_tags(html: &str) -> String {
     while let Some(at) = rest.find('<') {
         push_words(&mut text, &rest[..at]);
         let tag = &rest[at..];
-        let name: String = tag[1..].chars().take_while(|letter| letter.is_ascii_alphanumeric() || *letter == '/').collect();
+        let name: String =
+            tag[1..].chars().take_while(|letter| letter.is_ascii_alphanumeric() || *letter == '/').collect();
         let name = name.to_ascii_lowercase();
         let end = if tag.starts_with("<!--") {
             tag.find("-->").map(|end| end + 3)
@@ -200,7 +206,8 @@ fn meaning(name: &str) -> Option<char> {
 fn apply_headers(reply: &mut Draft, answer: &Answer) {
     let said = |name: &str| answer.header(name).map(str::trim).filter(|value| !value.is_empty());
     let number = |name: &str| said(name).and_then(|value| value.parse::<u64>().ok());
-    let minutes = |name: &str| number(name).map(|minutes| Duration::from_secs(60 * minutes.min(63 * 7 * 24 * 60)));
+    let minutes =
+        |name: &str| number(name).map(|minutes| Duration::from_secs(60 * minutes.min(63 * 7 * 24 * 60)));
     let identity = said("x-kannel-to").unwrap_or(&reply.connection.identity).to_string();
     let backend = said("x-kannel-smsc").unwrap_or(&reply.connection.backend).to_string();
     reply.connection = Connection::new(backend, identity);

@@ -57,7 +57,12 @@ impl Matching {
         };
         let pattern = pattern.map(compiled).transpose().map_err(|error| error.to_string())?;
         let keywords = keywords.iter().map(|keyword| keyword.trim().to_lowercase());
-        Ok(Matching { keywords: keywords.filter(|keyword| !keyword.is_empty()).collect(), pattern, catch_all, wants })
+        Ok(Matching {
+            keywords: keywords.filter(|keyword| !keyword.is_empty()).collect(),
+            pattern,
+            catch_all,
+            wants,
+        })
     }
 
     /// Whether the message is for the service.

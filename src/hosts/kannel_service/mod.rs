@@ -51,8 +51,12 @@ pub const KIND: HostKind = HostKind {
                 .such_as("http://127.0.0.1:8000/backend/kannel/?id=%q&text=%b")
                 .also(&["url"]),
             Key::new("post_url", Kind::Url, "asked with POST, the text as the body; instead of get_url"),
-            Key::new("keyword", Kind::TextList, "the first words that mean this service; every message when left out")
-                .also(&["keywords", "aliases"]),
+            Key::new(
+                "keyword",
+                Kind::TextList,
+                "the first words that mean this service; every message when left out",
+            )
+            .also(&["keywords", "aliases"]),
             Key::new("keyword_regex", Kind::Text, "the same as a pattern").such_as("(join|register)"),
             Key::new("catch_all", Kind::Boolean, "any number of words may follow the keyword").or("false"),
             Key::new("service_name", Kind::Text, "what %n stands for; the app's name when left out")
@@ -61,24 +65,49 @@ pub const KIND: HostKind = HostKind {
             Key::new("backends", Kind::TextList, "only messages that came by these backends")
                 .also(&["accepted_smsc"]),
             Key::new("short_code", Kind::Text, "our own number, for %P and %Q").such_as("1234"),
-            Key::new("max_messages", Kind::Integer { min: 0, max: 255 }, "parts that a reply may have; 0: answers are not used")
-                .or("10"),
+            Key::new(
+                "max_messages",
+                Kind::Integer { min: 0, max: 255 },
+                "parts that a reply may have; 0: answers are not used",
+            )
+            .or("10"),
             Key::new("omit_empty", Kind::Boolean, "an empty answer is no reply").or("true"),
-            Key::new("retries", Kind::Integer { min: 0, max: 1000 }, "how often a call that failed is tried again")
-                .or("3")
-                .also(&["http_request_retry"]),
-            Key::new("retry_delay", Kind::Duration { min: Duration::from_millis(100), max: Duration::from_secs(3600) }, "how long to wait before that")
-                .or("10 s")
-                .also(&["http_queue_delay"]),
+            Key::new(
+                "retries",
+                Kind::Integer { min: 0, max: 1000 },
+                "how often a call that failed is tried again",
+            )
+            .or("3")
+            .also(&["http_request_retry"]),
+            Key::new(
+                "retry_delay",
+                Kind::Duration { min: Duration::from_millis(100), max: Duration::from_secs(3600) },
+                "how long to wait before that",
+            )
+            .or("10 s")
+            .also(&["http_queue_delay"]),
             Key::new("workers", Kind::Integer { min: 1, max: 64 }, "calls that are made at one time").or("4"),
             Key::new("headers", Kind::Table, "headers that go with every call"),
-            Key::new("ca_file", Kind::Path, "certificates that are trusted instead of those of the public web"),
-            Key::new("error_text", Kind::Text, "sent to the person after the last try; nothing when left out")
-                .such_as("Please try again later."),
-            Key::new("accept_x_kannel_headers", Kind::Boolean, "X-Kannel headers of an answer may change its reply")
-                .or("false"),
+            Key::new(
+                "ca_file",
+                Kind::Path,
+                "certificates that are trusted instead of those of the public web",
+            ),
+            Key::new(
+                "error_text",
+                Kind::Text,
+                "sent to the person after the last try; nothing when left out",
+            )
+            .such_as("Please try again later."),
+            Key::new(
+                "accept_x_kannel_headers",
+                Kind::Boolean,
+                "X-Kannel headers of an answer may change its reply",
+            )
+            .or("false"),
             Key::new("send_sender", Kind::Boolean, "post_url: say who sent it").or("true"),
-            Key::new("strip_keyword", Kind::Boolean, "post_url: leave the keyword out of the text").or("false"),
+            Key::new("strip_keyword", Kind::Boolean, "post_url: leave the keyword out of the text")
+                .or("false"),
         ],
         built: true,
         tester: false,
@@ -105,19 +134,25 @@ fn build(app: &AppSettings, settings: &Settings) -> Result<Box<dyn App>, Fault> 
         }
         (None, None) => {
             let fault = options.fault("get_url", format!("app {} needs get_url or post_url", app.name));
-            return Err(fault.help("for example: get_url = \"http://127.0.0.1:8000/backend/kannel/?id=%q&text=%b\""));
+            return Err(
+                fault.help("for example: get_url = \"http://127.0.0.1:8000/backend/kannel/?id=%q&text=%b\"")
+            );
         }
     };
     let pattern = options.text("keyword_regex");
     let keywords = options.list("keyword").unwrap_or_default();
     let catch_all = options.boolean("catch_all").unwrap_or(false) || matches!(method, Method::Post { .. });
     let matching = Matching::new(keywords, pattern, catch_all, template::wants(url)).map_err(|why| {
-        let fault = options.fault("keyword_regex", format!("keyword_regex of app {} is no pattern: {why}", app.name));
+        let fault =
+            options.fault("keyword_regex", format!("keyword_regex of app {} is no pattern: {why}", app.name));
         fault.help("for example: keyword_regex = \"(join|register)\"")
     })?;
     let backends = options.list("backends").unwrap_or_default();
-    if let Some(unknown) = backends.iter().find(|name| settings.backends.iter().all(|backend| backend.name != **name)) {
-        let fault = options.fault("backends", format!("no backend named \"{}\" is configured", unknown.escape_debug()));
+    if let Some(unknown) =
+        backends.iter().find(|name| settings.backends.iter().all(|backend| backend.name != **name))
+    {
+        let fault = options
+            .fault("backends", format!("no backend named \"{}\" is configured", unknown.escape_debug()));
         return Err(fault.help("write the names as they stand in INSTALLED_BACKENDS"));
     }
     let timeout = options.duration("timeout").unwrap_or(TIMEOUT);
@@ -127,7 +162,8 @@ fn build(app: &AppSettings, settings: &Settings) -> Result<Box<dyn App>, Fault> 
         ca_file: options.path("ca_file").map(std::path::Path::to_path_buf),
         answer_limit: ANSWER_LIMIT,
     };
-    let client = Client::new(&wire).map_err(|why| options.fault("ca_file", format!("app {}: {why}", app.name)))?;
+    let client =
+        Client::new(&wire).map_err(|why| options.fault("ca_file", format!("app {}: {why}", app.name)))?;
     let headers = headers(app)?;
     let count = |key: &str, otherwise: u32| {
         options.integer(key).and_then(|number| u32::try_from(number).ok()).unwrap_or(otherwise)
@@ -310,7 +346,11 @@ impl Service {
     fn failure(&self, why: &str, tries: u32) -> LateAnswer {
         let tried = if tries > 1 { format!(" (tried {tries} times)") } else { String::new() };
         match &self.error_text {
-            None => LateAnswer { error: Some(format!("failed: {why}{tried}")), done: true, ..LateAnswer::default() },
+            None => LateAnswer {
+                error: Some(format!("failed: {why}{tried}")),
+                done: true,
+                ..LateAnswer::default()
+            },
             Some(text) => {
                 log::error!("app {}: {why}{tried}; the person is sent error_text", self.name);
                 LateAnswer { replies: vec![text.clone()], done: true, ..LateAnswer::default() }
@@ -339,7 +379,12 @@ impl Errand for Asking {
             }
             Verdict::Again(why) if self.tries <= service.retries => {
                 let wait = service.retry_delay;
-                log::warn!("app {}: message {}: {why}; trying again in {} s", service.name, self.id, wait.as_secs());
+                log::warn!(
+                    "app {}: message {}: {why}; trying again in {} s",
+                    service.name,
+                    self.id,
+                    wait.as_secs()
+                );
                 return Next::Again(wait);
             }
             Verdict::Again(why) | Verdict::Failed(why) => service.failure(&why, self.tries),

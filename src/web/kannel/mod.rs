@@ -123,7 +123,8 @@ impl Kannel {
             let count = left_out.len();
             log::warn!("sendsms of user {user}: {count} receivers left out, because they are no numbers");
         }
-        let gathered = Gathered { expected: drafts.len(), ids: Vec::new(), refused: None, reply: Some(reply) };
+        let gathered =
+            Gathered { expected: drafts.len(), ids: Vec::new(), refused: None, reply: Some(reply) };
         let gathered = Arc::new(Mutex::new(gathered));
         for (place, draft) in drafts.into_iter().enumerate() {
             let gathered = Arc::clone(&gathered);
@@ -203,7 +204,8 @@ fn decided(gathered: &Mutex<Gathered>, place: usize, result: Result<MessageId, R
     let Some(reply) = gathered.reply.take() else { return };
     match &gathered.refused {
         Some(why) if why.is_temporary() => {
-            let who = if chained { " from a Kannel, which is not answered so that it comes again" } else { "" };
+            let who =
+                if chained { " from a Kannel, which is not answered so that it comes again" } else { "" };
             log::warn!("sendsms: a message{who} could not be taken: {why}");
             if chained {
                 reply.hang_up();
@@ -228,9 +230,7 @@ fn decided(gathered: &Mutex<Gathered>, place: usize, result: Result<MessageId, R
 fn of_router(refused: &Refused) -> Refusal {
     match refused.refusal {
         Kind::UnknownBackend => Refusal::not_routable(),
-        Kind::TooLong => {
-            Refusal { status: 400, words: "Message too long, rejected".into(), note: None }
-        }
+        Kind::TooLong => Refusal { status: 400, words: "Message too long, rejected".into(), note: None },
         _ => Refusal::denied(),
     }
 }

@@ -131,7 +131,9 @@ impl Parameters {
                     if path.len() >= DEEPEST || (path.is_empty() && closed) {
                         return None;
                     }
-                    path.push(std::str::from_utf8(start.local_name().into_inner()).ok()?.to_ascii_lowercase());
+                    path.push(
+                        std::str::from_utf8(start.local_name().into_inner()).ok()?.to_ascii_lowercase(),
+                    );
                     text.clear();
                 }
                 Event::Empty(_) => text.clear(),
@@ -139,9 +141,8 @@ impl Parameters {
                 Event::CData(piece) => text.push_str(&piece.decode().ok()?),
                 Event::GeneralRef(reference) => match reference.resolve_char_ref().ok()? {
                     Some(character) => text.push(character),
-                    None => {
-                        text.push_str(quick_xml::escape::resolve_predefined_entity(&reference.decode().ok()?)?)
-                    }
+                    None => text
+                        .push_str(quick_xml::escape::resolve_predefined_entity(&reference.decode().ok()?)?),
                 },
                 Event::End(_) => {
                     let place: Vec<&str> = path.iter().map(String::as_str).collect();
@@ -240,5 +241,6 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
         .map(|octet| char::from(octet).to_digit(16).and_then(|digit| u8::try_from(digit).ok()))
         .collect::<Option<_>>()?;
     let pairs = digits.chunks_exact(2);
-    (!digits.is_empty() && pairs.remainder().is_empty()).then(|| pairs.map(|pair| pair[0] << 4 | pair[1]).collect())
+    (!digits.is_empty() && pairs.remainder().is_empty())
+        .then(|| pairs.map(|pair| pair[0] << 4 | pair[1]).collect())
 }

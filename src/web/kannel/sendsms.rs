@@ -183,7 +183,11 @@ fn mended(to: &str) -> String {
     let Some(rest) = to.strip_prefix(' ') else { return to.to_string() };
     let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
     let whole = rest[digits..].is_empty() || rest[digits..].starts_with(' ');
-    if (8..=15).contains(&digits) && whole && !rest.starts_with('0') { format!("+{rest}") } else { to.to_string() }
+    if (8..=15).contains(&digits) && whole && !rest.starts_with('0') {
+        format!("+{rest}")
+    } else {
+        to.to_string()
+    }
 }
 
 /// What the small fields say.
@@ -197,12 +201,11 @@ struct Fields {
 }
 
 fn fields(parameters: &Parameters) -> Result<Fields, Refusal> {
-    let within = |names: &[&str], range: std::ops::RangeInclusive<i64>, called: &str| {
-        match parameters.number(names) {
+    let within =
+        |names: &[&str], range: std::ops::RangeInclusive<i64>, called: &str| match parameters.number(names) {
             Some(number) if !range.contains(&number) => Err(Refusal::field(called)),
             number => Ok(number),
-        }
-    };
+        };
     let class = within(&["mclass"], 0..=3, "MClass")?;
     let pid = within(&["pid"], 0..=255, "PID")?;
     let sign = within(&["mwi"], 0..=7, "MWI")?;
@@ -317,7 +320,9 @@ fn backend(
                     "no backend or group is named \"{}\"; say in smscs of [kannel_server] which one is meant",
                     name.escape_debug()
                 ),
-                None => "the request names no smsc, and neither its user nor [kannel_server] has a backend".into(),
+                None => {
+                    "the request names no smsc, and neither its user nor [kannel_server] has a backend".into()
+                }
             }),
             ..Refusal::not_routable()
         }),
@@ -332,7 +337,9 @@ fn affordable(text: &str, user: &KannelUser, splitting: &Splitting) -> Result<()
         Ok(_) => Ok(()),
         Err(_) => Err(Refusal::new(
             400,
-            format!("Message too long: more than {most} parts, which is all that this user may send, rejected"),
+            format!(
+                "Message too long: more than {most} parts, which is all that this user may send, rejected"
+            ),
         )),
     }
 }

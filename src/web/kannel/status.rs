@@ -87,8 +87,11 @@ struct Line {
 impl Line {
     fn of(notice: &BackendNotice, counts: &[Count], now: Timestamp) -> Line {
         let sum = |direction: Direction, states: &[State]| {
-            let own = counts.iter().filter(|count| count.backend == notice.name && count.direction == direction);
-            own.filter(|count| states.is_empty() || states.contains(&count.state)).map(|count| count.count).sum()
+            let own =
+                counts.iter().filter(|count| count.backend == notice.name && count.direction == direction);
+            own.filter(|count| states.is_empty() || states.contains(&count.state))
+                .map(|count| count.count)
+                .sum()
         };
         let status = match notice.state {
             BackendState::Up => format!("online {}s", now.since(notice.since).as_secs()),
@@ -170,14 +173,14 @@ impl Facts {
         line(format_args!("\t\t<sent><total>0</total><queued>0</queued></sent>"));
         line(format_args!("\t</wdp>\n\t<sms>"));
         let (waiting_in, waiting_out) = self.waiting;
-        line(format_args!(
-            "\t\t<received><total>{received}</total><queued>{waiting_in}</queued></received>"
-        ));
+        line(format_args!("\t\t<received><total>{received}</total><queued>{waiting_in}</queued></received>"));
         line(format_args!("\t\t<sent><total>{sent}</total><queued>{waiting_out}</queued></sent>"));
         line(format_args!("\t\t<storesize>{}</storesize>", waiting_in + waiting_out));
         line(format_args!("\t\t<inbound>{NO_RATE}</inbound>\n\t\t<outbound>{NO_RATE}</outbound>"));
         line(format_args!("\t</sms>\n\t<dlr>"));
-        line(format_args!("\t\t<received><total>{reports}</total></received>\n\t\t<sent><total>0</total></sent>"));
+        line(format_args!(
+            "\t\t<received><total>{reports}</total></received>\n\t\t<sent><total>0</total></sent>"
+        ));
         line(format_args!("\t\t<inbound>{NO_RATE}</inbound>\n\t\t<outbound>{NO_RATE}</outbound>"));
         line(format_args!("\t\t<queued>0</queued>\n\t\t<storage>sqlite</storage>\n\t</dlr>"));
         line(format_args!("<boxes>\n</boxes>\n<smscs><count>{}</count>", self.lines.len()));

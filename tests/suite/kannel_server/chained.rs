@@ -135,10 +135,11 @@ fn router() -> (Daemon, Kannel) {
 /// The texts that were sent, oldest first, once there are so many.
 #[track_caller]
 fn texts(daemon: &Daemon, count: usize, kannel: &Kannel) -> Vec<String> {
-    let sent = daemon.wait_until(&format!("{count} are sent; Kannel:\n{}", kannel.bearerbox.log()), |daemon| {
-        let sent = daemon.messages("direction=out&state=sent&order=asc");
-        (sent.len() >= count).then_some(sent)
-    });
+    let sent =
+        daemon.wait_until(&format!("{count} are sent; Kannel:\n{}", kannel.bearerbox.log()), |daemon| {
+            let sent = daemon.messages("direction=out&state=sent&order=asc");
+            (sent.len() >= count).then_some(sent)
+        });
     assert_eq!(sent.len(), count);
     assert!(sent.iter().all(|message| message["identity"] == "+15551230001"), "{sent:?}");
     sent.iter().map(|message| message["text"].as_str().unwrap().to_string()).collect()
@@ -197,13 +198,11 @@ fn nothing_is_lost_while_the_store_is_full() {
     let kannel = Kannel::start(&own);
     let filler = "x".repeat(150);
     let fill = format!("/cgi-bin/sendsms?username=chained&password=secret&from=1&to=111&text={filler}");
-    daemon.wait_until("the store is full", |_| {
-        sendsms(&own, &fill).ok().filter(|answer| answer.status == 503)
-    });
+    daemon
+        .wait_until("the store is full", |_| sendsms(&own, &fill).ok().filter(|answer| answer.status == 503));
     kannel.send("text=important");
-    daemon.wait_until("Kannel was told nothing", |daemon| {
-        daemon.log().contains("from a Kannel").then_some(())
-    });
+    daemon
+        .wait_until("Kannel was told nothing", |daemon| daemon.log().contains("from a Kannel").then_some(()));
     let Ended { folder, .. } = daemon.kill9();
     let daemon = Daemon::start_in(folder);
     daemon.wait_until(&format!("it comes again; Kannel:\n{}", kannel.bearerbox.log()), |daemon| {

@@ -269,7 +269,10 @@ fn k7_a_failing_app_is_asked_a_few_times_then_the_message_is_set_aside() {
     says(&daemon, "+1", "echo break");
     let failed = becomes(&daemon, "echo break", "failed");
     let reason = failed["reason"].as_str().unwrap();
-    assert!(reason.contains("app project failed: it answered 500") && reason.contains("tried 3 times"), "{reason}");
+    assert!(
+        reason.contains("app project failed: it answered 500") && reason.contains("tried 3 times"),
+        "{reason}"
+    );
     for _ in 0..3 {
         peer.asked();
     }
@@ -289,7 +292,9 @@ fn k7_an_error_text_is_sent_where_the_settings_want_it() {
 fn k9_a_body_is_a_reply_within_kannels_rules() {
     let peer = Peer::start(|asked| match asked.target.as_str() {
         target if target.contains("text=plain") => answer(200, "text/plain; charset=windows-1251", "?"),
-        target if target.contains("text=html") => well("<html><head><title>T</title></head><p>Two &lt;lines&gt;<br>here</p></html>"),
+        target if target.contains("text=html") => {
+            well("<html><head><title>T</title></head><p>Two &lt;lines&gt;<br>here</p></html>")
+        }
         target if target.contains("text=json") => answer(200, "application/json", "{}"),
         target if target.contains("text=long") => answer(202, "text/plain", &"x".repeat(5_000)),
         _ => well("\r\n"),
@@ -405,10 +410,20 @@ fn post_url_brings_the_text_as_a_body() {
     let daemon = Daemon::start(&text);
     says(&daemon, "+1", "JOIN caf\u{e9} 1");
     let asked = peer.asked();
-    assert_eq!((asked.method.as_str(), asked.target.as_str()), ("POST", "/backend/kannel-ascii/?service=project"));
+    assert_eq!(
+        (asked.method.as_str(), asked.target.as_str()),
+        ("POST", "/backend/kannel-ascii/?service=project")
+    );
     assert_eq!(asked.body, "caf\u{e9} 1".as_bytes());
     let head = asked.head.to_ascii_lowercase();
-    for line in ["content-type: text/plain; charset=\"utf-8\"", "x-kannel-from: +1", "x-kannel-to: 1234", "x-kannel-smsc: phone", "x-kannel-service: project", "x-kannel-coding: 0"] {
+    for line in [
+        "content-type: text/plain; charset=\"utf-8\"",
+        "x-kannel-from: +1",
+        "x-kannel-to: 1234",
+        "x-kannel-smsc: phone",
+        "x-kannel-service: project",
+        "x-kannel-coding: 0",
+    ] {
         assert!(head.contains(&format!("\r\n{line}\r\n")), "{line}\n{head}");
     }
     daemon.answers("+1", "danke sch\u{f6}n");

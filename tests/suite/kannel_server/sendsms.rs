@@ -162,12 +162,27 @@ fn each_request_of_the_table_becomes_what_stands_there() {
 fn a_query_of_a_mebibyte_and_ten_thousand_receivers_end_soon() {
     let server = server();
     let text = "x".repeat(1024 * 1024);
-    let answer =
-        outcome(&["POST", "Content-Type: application/x-www-form-urlencoded", "", &format!("username=rapidsms&password=secret&from=1&to=1&text={text}")], &server);
-    assert_eq!(answer, ["400 Message too long: more than 10 parts, which is all that this user may send, rejected"]);
+    let answer = outcome(
+        &[
+            "POST",
+            "Content-Type: application/x-www-form-urlencoded",
+            "",
+            &format!("username=rapidsms&password=secret&from=1&to=1&text={text}"),
+        ],
+        &server,
+    );
+    assert_eq!(
+        answer,
+        ["400 Message too long: more than 10 parts, which is all that this user may send, rejected"]
+    );
     let many = "1+".repeat(10_000);
     let answer = outcome(
-        &["POST", "Content-Type: application/x-www-form-urlencoded", "", &format!("username=rapidsms&password=secret&from=1&to={many}&text=hi")],
+        &[
+            "POST",
+            "Content-Type: application/x-www-form-urlencoded",
+            "",
+            &format!("username=rapidsms&password=secret&from=1&to={many}&text=hi"),
+        ],
         &server,
     );
     assert_eq!(answer, ["400 More than 1000 receivers, rejected"]);

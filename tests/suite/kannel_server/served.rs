@@ -58,7 +58,12 @@ fn both_listeners_serve_it_by_its_own_trust_and_the_own_one_nothing_else() {
     let daemon = Daemon::start(&settings(&own));
     for address in [&own, &daemon.address] {
         let answer = sendsms(address, &format!("{GOOD}hello")).unwrap();
-        assert_eq!((answer.status, answer.body.as_str()), (202, "0: Accepted for delivery"), "{}", answer.head);
+        assert_eq!(
+            (answer.status, answer.body.as_str()),
+            (202, "0: Accepted for delivery"),
+            "{}",
+            answer.head
+        );
         assert!(answer.head.contains("\r\nContent-Type: text/html\r\n"), "{}", answer.head);
         assert!(answer.head.contains("\r\nContent-Length: 24"), "no line end: {}", answer.head);
         let answer = sendsms(address, "/cgi-bin/sendsms?user=tester&pass=wrong&to=1").unwrap();
@@ -113,7 +118,10 @@ fn the_status_has_kannels_shape() {
     });
     let pieces = |name: &str| {
         let (open, close) = (format!("<{name}>"), format!("</{name}>"));
-        xml.split(&open).skip(1).map(|rest| rest.split(&close).next().unwrap().to_string()).collect::<Vec<_>>()
+        xml.split(&open)
+            .skip(1)
+            .map(|rest| rest.split(&close).next().unwrap().to_string())
+            .collect::<Vec<_>>()
     };
     assert!(xml.starts_with("<?xml version=\"1.0\"?>\n<gateway>"), "{xml}");
     assert_eq!(pieces("count"), ["2"]);
@@ -138,7 +146,8 @@ fn the_status_has_kannels_shape() {
 
 #[test]
 fn without_the_table_there_is_nothing() {
-    let daemon = Daemon::start("[web]\nlisten = \"127.0.0.1:0\"\n[INSTALLED_BACKENDS.a]\nENGINE = \"bucket\"\n");
+    let daemon =
+        Daemon::start("[web]\nlisten = \"127.0.0.1:0\"\n[INSTALLED_BACKENDS.a]\nENGINE = \"bucket\"\n");
     assert_eq!(daemon.get(&format!("{GOOD}x")).status, 404);
     assert_eq!(daemon.get("/status.xml").status, 404);
 }
