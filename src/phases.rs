@@ -208,7 +208,7 @@ impl Run {
     pub fn answered(mut self, apps: &mut Apps, answer: LateAnswer) -> Progress {
         let flow = match answer.error {
             Some(why) => {
-                self.given_up |= answer.done;
+                self.given_up |= answer.last;
                 Err(why)
             }
             None => {

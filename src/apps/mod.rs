@@ -154,7 +154,7 @@ pub trait Answers: Send + Sync {
 /// What an app answers later.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct LateAnswer {
-    /// Whether it was `Done` with the message (else `Next`). Beside an `error` it means that no other app is to be asked: the message has failed.
+    /// Whether it was `Done` with the message (else `Next`).
     pub done: bool,
     /// Replies, in order.
     pub replies: Vec<String>,
@@ -162,8 +162,10 @@ pub struct LateAnswer {
     pub drafts: Vec<Draft>,
     /// A new text for the apps that follow.
     pub text: Option<String>,
-    /// The app failed; of the rest only `done` counts.
+    /// The app failed; nothing else in here counts, but `last`.
     pub error: Option<String>,
+    /// Beside an error: no other app is asked, the message has failed.
+    pub last: bool,
 }
 
 /// A received message as an app sees it, and what the apps make of it.

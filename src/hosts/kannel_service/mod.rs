@@ -348,7 +348,7 @@ impl Service {
         match &self.error_text {
             None => LateAnswer {
                 error: Some(format!("failed: {why}{tried}")),
-                done: true,
+                last: true,
                 ..LateAnswer::default()
             },
             Some(text) => {

@@ -224,7 +224,7 @@ impl App for Talkative {
 /// Who writes to an app that does not work is not told that they were not understood, when the app says that this is the end of it.
 #[test]
 fn a_failure_may_be_the_last_word() {
-    for (done, replies) in [(true, 0), (false, 1)] {
+    for (last, replies) in [(true, 0), (false, 1)] {
         let apps = Apps::new().with("slow", Hesitant).with("default", Talkative);
         let mut router = Router::new(Box::new(Memory::new()), apps, Policy::default(), 1);
         router.set_backend(&"zain".into(), BackendPolicy::real());
@@ -234,16 +234,16 @@ fn a_failure_may_be_the_last_word() {
             router.step(START);
             router.commit(START).unwrap();
         }
-        let answer = LateAnswer { done, error: Some("failed: no luck".into()), ..LateAnswer::default() };
+        let answer = LateAnswer { last, error: Some("failed: no luck".into()), ..LateAnswer::default() };
         router.answer(id, "slow", answer, START);
         let mut sent = Vec::new();
         for _ in 0..4 {
             router.step(START);
             sent.extend(router.commit(START).unwrap());
         }
-        assert_eq!(sent.len(), replies, "done: {done}");
+        assert_eq!(sent.len(), replies, "last: {last}");
         let row = router.store().reader().unwrap().message(id).unwrap().unwrap().row;
-        let expected = if done { State::Failed } else { State::Handled };
+        let expected = if last { State::Failed } else { State::Handled };
         assert_eq!(row.state, expected);
         assert!(row.reason.unwrap().contains("app slow failed: no luck (phase handle)"));
     }
