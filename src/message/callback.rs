@@ -62,9 +62,10 @@ impl Callback {
         None
     }
 
-    /// The URL to call, every value percent-encoded; escapes that nobody knows stay as they are.
+    /// The URL to call, every value percent-encoded; escapes that nobody knows stay as they are. What the template holds beyond ASCII is encoded as well, as no
+    /// request could hold it.
     pub fn fill(&self, facts: &Facts<'_>) -> String {
-        filled(&self.url, |letter| {
+        let url = filled(&self.url, |letter| {
             Some(match letter {
                 '%' => "%".into(),
                 'd' => facts.news.to_string().into(),
@@ -87,7 +88,8 @@ impl Callback {
                 'n' | 'o' | 'P' | 'Q' | 'D' => "".into(),
                 _ => return None,
             })
-        })
+        });
+        percent_encoding::utf8_percent_encode(&url, percent_encoding::CONTROLS).to_string()
     }
 }
 
@@ -122,7 +124,7 @@ impl News {
         match self {
             News::Taken => "ACK/".into(),
             News::Refused => format!("NACK/{reason}").into(),
-            News::Delivered | News::Failed | News::Buffered => reason.to_string().into(),
+            News::Delivered | News::Failed | News::Buffered => reason.into(),
         }
     }
 }
@@ -221,7 +223,7 @@ mod tests {
             ("http://a/?T=%T&t=%t", "http://a/?T=1795337735&t=2026-11-22+08:55:35"),
             ("http://a/?%R", "http://a/?http%3A%2F%2Fa%2F%3F%25R"),
             ("http://a/%%d/100%", "http://a/%d/100%"),
-            ("http://a/?x=%20%zz&%ü", "http://a/?x=%20%zz&%ü"),
+            ("http://a/?x=%20%zz&%ü", "http://a/?x=%20%zz&%%C3%BC"),
             ("http://a/none", "http://a/none"),
         ] {
             assert_eq!(Callback::new(template, 31).fill(&FACTS), expected, "{template}");

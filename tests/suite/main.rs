@@ -2,6 +2,7 @@
 
 mod apps;
 mod architecture;
+mod callbacks;
 mod cli;
 mod crash;
 mod daemon;
@@ -32,6 +33,7 @@ mod second_opinion;
 mod settings;
 mod simulator;
 mod store;
+mod store_calls;
 mod store_model;
 mod store_plans;
 mod store_trouble;

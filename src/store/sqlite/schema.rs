@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 pub(super) const APPLICATION_ID: i32 = 0x5253_4d53;
 
 /// Step `n` makes version `n + 1` of version `n`; version 0 is an empty file. A step that was released is never changed.
-pub(super) const STEPS: &[&str] = &[FIRST, SECOND, THIRD];
+pub(super) const STEPS: &[&str] = &[FIRST, SECOND, THIRD, FOURTH];
 
 /// [`due`](FIRST) of a claimed message. No real time is that late.
 pub(super) const CLAIMED: i64 = i64::MAX;
@@ -201,6 +201,34 @@ CREATE TABLE spent (                      -- what backends sent, as far as there
 /// the backends), and is sent by one of the others.
 const THIRD: &str = "
 ALTER TABLE messages ADD COLUMN taken_by INTEGER; -- outgoing: the backend that took it last, when that is not its own
+";
+
+/// Programs are called about their messages. Besides, `flags` of a message may hold more: 16 somebody wants to be called about it; 32 or 64 its text is one part of a
+/// longer message that somebody else has cut, with a reference of 8 or 16 bits, which stands from bit 16 on, the number of parts from bit 32, its own from bit 40.
+const FOURTH: &str = "
+CREATE TABLE callbacks (                  -- messages about which somebody wants to be called, until nothing more can happen to them
+    message  INTEGER PRIMARY KEY,
+    url      TEXT NOT NULL,               -- the template
+    mask     INTEGER NOT NULL,            -- what to tell, the sum of: 1 delivered, 2 failed, 4 buffered, 8 taken, 16 refused
+    happened INTEGER NOT NULL             -- what has happened so far, wanted or not
+) STRICT;
+
+CREATE TABLE calls (                      -- calls that are owed
+    number       INTEGER PRIMARY KEY AUTOINCREMENT, -- never given twice
+    message      INTEGER NOT NULL,        -- the message it is about; it may be purged already
+    message_tail INTEGER NOT NULL,
+    host         TEXT NOT NULL,
+    method       TEXT NOT NULL,
+    url          TEXT NOT NULL,
+    headers      TEXT NOT NULL,           -- one on each line
+    body         BLOB,
+    attempts     INTEGER NOT NULL,        -- made in vain
+    at           INTEGER NOT NULL,        -- since when it waits
+    due          INTEGER                  -- only the first about a message has one
+) STRICT;
+CREATE INDEX calls_by_message ON calls (message, number);
+CREATE INDEX calls_by_host ON calls (host, due, number);
+CREATE INDEX calls_by_due ON calls (due) WHERE due IS NOT NULL;
 ";
 
 /// The flag of a received message of which parts never came.

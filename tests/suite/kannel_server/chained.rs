@@ -223,3 +223,22 @@ fn a_program_behind_kannel_is_told_that_we_took_its_message() {
     let asked = peer.asked();
     assert!(asked.target.starts_with("/report?state=8&phone=%2B15551230001"), "{}", asked.target);
 }
+
+/// Kannel puts its own address for reports around the program's; what becomes of the message later goes to Kannel, and from there to the program.
+#[test]
+fn reports_go_back_by_kannel() {
+    let [own] = free();
+    let own = format!("127.0.0.1:{own}");
+    // Nobody is there to send it, so it fails in the end: here when its validity is over.
+    let gone = settings(&own).replace("ENGINE = \"httptester\"", "ENGINE = \"gsm\"\nPORT = \"/dev/gone\"\nvalidity = \"1 s\"");
+    let daemon = Daemon::start(&gone);
+    let kannel = Kannel::start(&own);
+    let peer = Peer::start(|_| answer(200, "text/plain", ""));
+    let url = format!("http://{}/report?state=%d", peer.address);
+    let encoded: String = url.bytes().map(|octet| format!("%{octet:02X}")).collect();
+    kannel.send(&format!("text=hello&dlr-mask=3&dlr-url={encoded}"));
+    let message = daemon.wait_until("it expires", |daemon| daemon.messages("direction=out&state=expired").pop());
+    assert_eq!(message["text"], "hello");
+    let asked = peer.asked();
+    assert!(asked.target.starts_with("/report?state="), "{}\n{}", asked.target, kannel.bearerbox.log());
+}

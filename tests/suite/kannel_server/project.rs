@@ -288,6 +288,33 @@ fn k7_an_error_text_is_sent_where_the_settings_want_it() {
     daemon.answers("+1", "Please try again later.");
 }
 
+/// The fields that RapidSMS demands of a delivery report, each as it wants it; it answers 400 when one is missing.
+#[test]
+fn k8_a_delivery_report_has_everything_that_rapidsms_demands() {
+    let peer = Peer::start(|_| well(""));
+    let daemon = Daemon::start(&settings(&peer, ""));
+    let url = format!(
+        "http://{}/delivery-report/?message_id=0123456789abcdef0123456789abcdef&status=%d&status_text=%A&smsc=%i&sms_id=%I&date_sent=%t&identity=%p",
+        peer.address
+    );
+    let encoded: String = url.bytes().map(|octet| format!("%{octet:02X}")).collect();
+    let target = format!("{}&dlr-mask=31&dlr-url={encoded}", recorded("%2B15551230001", "hello+world"));
+    assert_eq!(daemon.get(&target).status, 202);
+    let asked = peer.asked();
+    let (path, query) = asked.target.split_once('?').expect("a query");
+    assert_eq!((asked.method.as_str(), path), ("GET", "/delivery-report/"));
+    let fields: Vec<(String, String)> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+    let field = |name: &str| fields.iter().find(|(have, _)| have == name).map(|(_, value)| value.as_str());
+    assert_eq!(field("message_id"), Some("0123456789abcdef0123456789abcdef"));
+    assert_eq!(field("status"), Some("8"), "the tester took it");
+    assert_eq!(field("status_text"), Some("ACK/"));
+    assert_eq!(field("smsc"), Some("phone"));
+    assert_eq!(field("identity"), Some("+15551230001"));
+    assert!((1..=36).contains(&field("sms_id").unwrap_or_default().len()), "{query}");
+    let date = field("date_sent").unwrap_or_default();
+    assert_eq!((date.len(), &date[4..5], &date[10..11], &date[13..14]), (19, "-", " ", ":"), "{date}");
+}
+
 #[test]
 fn k9_a_body_is_a_reply_within_kannels_rules() {
     let peer = Peer::start(|asked| match asked.target.as_str() {
