@@ -88,7 +88,7 @@ mod tests {
             let work = move || assert!(name != "app/broken/1", "as the test asked for");
             workforce.start(name, Box::new(work)).unwrap();
         }
-        let waits = Box::new(move || drop(told.recv()));
+        let waits = Box::new(move || assert!(told.recv().is_err()));
         workforce.start("app/stuck/1", waits).unwrap();
         assert_eq!(workforce.wait(Duration::from_millis(200)), ["app/stuck/1"]);
         drop(end);
@@ -101,7 +101,9 @@ mod tests {
         let (end, told) = crossbeam_channel::bounded::<()>(0);
         for number in 0..MOST {
             let told = told.clone();
-            workforce.start(&format!("app/{number}"), Box::new(move || drop(told.recv()))).unwrap();
+            workforce
+                .start(&format!("app/{number}"), Box::new(move || assert!(told.recv().is_err())))
+                .unwrap();
         }
         assert!(workforce.start("app/more", Box::new(|| {})).unwrap_err().0.contains("256 already"));
         drop(end);

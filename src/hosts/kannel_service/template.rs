@@ -26,12 +26,12 @@ pub struct Facts<'a> {
     pub service: &'a str,
 }
 
-/// How many words behind the keyword a template takes one by one, and whether it takes the rest.
+/// How many words behind the keyword a template takes one by one, and whether it takes the rest. `%b` does not count, as Kannel has it.
 pub fn wants(template: &str) -> (usize, bool) {
     let (mut words, mut rest) = (0, false);
     escapes(template, |letter| match letter {
         's' | 'S' => words += 1,
-        'r' | 'a' | 'b' => rest = true,
+        'r' | 'a' => rest = true,
         _ => {}
     });
     (words, rest)
@@ -93,7 +93,8 @@ fn value(letter: char, facts: &Facts<'_>, words: &Words<'_>, next: &mut usize) -
         'S' => encoded(&word().replace('*', "~")),
         'r' => encoded(&words.from(*next)),
         'a' => encoded(&words.from(0)),
-        'b' => encoded(facts.text),
+        // The second is meant for reports, where it is the carrier's words.
+        'b' | 'A' => encoded(facts.text),
         'e' => crate::pdu::to_hex(facts.text.as_bytes()),
         't' => calendar(facts.time, '+'),
         'T' => facts.time.0.div_euclid(1_000_000).to_string(),
@@ -108,8 +109,8 @@ fn value(letter: char, facts: &Facts<'_>, words: &Words<'_>, next: &mut usize) -
         'c' => "0".into(),
         'C' => "UTF-8".into(),
         'd' | 'm' | 'M' => "-1".into(),
-        // Header, account, billing, meta-data and report of the carrier: nothing that is received here has one.
-        'u' | 'o' | 'B' | 'D' | 'A' | 'F' | 'R' => String::new(),
+        // Header, account, billing, meta-data and the carrier's names: nothing that is received here has one.
+        'u' | 'o' | 'B' | 'D' | 'f' | 'F' | 'R' => String::new(),
         _ => return None,
     })
 }

@@ -229,16 +229,17 @@ fn a_program_behind_kannel_is_told_that_we_took_its_message() {
 fn reports_go_back_by_kannel() {
     let [own] = free();
     let own = format!("127.0.0.1:{own}");
-    // Nobody is there to send it, so it fails in the end: here when its validity is over.
-    let gone = settings(&own).replace("ENGINE = \"httptester\"", "ENGINE = \"gsm\"\nPORT = \"/dev/gone\"\nvalidity = \"1 s\"");
+    // Nobody is there to send it, so it waits until a person decides.
+    let gone = settings(&own).replace("ENGINE = \"httptester\"", "ENGINE = \"gsm\"\nPORT = \"/dev/gone\"");
     let daemon = Daemon::start(&gone);
     let kannel = Kannel::start(&own);
     let peer = Peer::start(|_| answer(200, "text/plain", ""));
     let url = format!("http://{}/report?state=%d", peer.address);
     let encoded: String = url.bytes().map(|octet| format!("%{octet:02X}")).collect();
     kannel.send(&format!("text=hello&dlr-mask=3&dlr-url={encoded}"));
-    let message = daemon.wait_until("it expires", |daemon| daemon.messages("direction=out&state=expired").pop());
-    assert_eq!(message["text"], "hello");
-    let asked = peer.asked();
-    assert!(asked.target.starts_with("/report?state="), "{}\n{}", asked.target, kannel.bearerbox.log());
+    let message =
+        daemon.wait_until("it is here", |daemon| daemon.messages("direction=out&state=queued").pop());
+    let path = format!("/api/v1/messages/{}", message["id"].as_str().unwrap());
+    assert_eq!(daemon.post_json(&path, &serde_json::json!({ "state": "cancelled" })).status, 200);
+    assert_eq!(peer.asked().target, "/report?state=2", "{}", kannel.bearerbox.log());
 }

@@ -1,5 +1,6 @@
 //! The table of requests, tests/kannel_server/sendsms.txt.
 
+use proptest::prelude::*;
 use rapidsms::http::Request;
 use rapidsms::http::reader::{Progress, RequestReader, Sizes};
 use rapidsms::message::{Draft, Priority};
@@ -189,4 +190,89 @@ fn a_query_of_a_mebibyte_and_ten_thousand_receivers_end_soon() {
     let names = "a=b&".repeat(100_000);
     let answer = outcome(&["POST", "Content-Type: application/x-www-form-urlencoded", "", &names], &server);
     assert_eq!(answer, ["403 Authorization failed for sendsms"]);
+}
+
+/// Pieces of requests in any order: nearer to the reader's corners than random octets.
+fn pieces() -> impl Strategy<Value = String> {
+    let piece = prop::sample::select(vec![
+        "username=rapidsms",
+        "password=secret",
+        "from=1",
+        "to=111",
+        "text=",
+        "udh=",
+        "coding=",
+        "charset=",
+        "dlr-mask=31",
+        "dlr-url=",
+        "validity=",
+        "&",
+        "&",
+        "&",
+        "%",
+        "%0",
+        "%05%00%03%11%03%02",
+        "%FF",
+        "+",
+        "-1",
+        "2",
+        "UTF-16BE",
+        "UTF-16",
+        "99999999999999999999",
+        "<message>",
+        "<submit>",
+        "</submit>",
+        "</message>",
+        "<ud>",
+        "</ud>",
+        "<da><number>1</number></da>",
+        "&#55296;",
+        "&amp;",
+        "<![CDATA[",
+        "]]>",
+        "<?xml encoding='x'",
+        "<!DOCTYPE",
+        "\u{1f600}",
+    ]);
+    proptest::collection::vec(piece, 0..24).prop_map(|pieces| pieces.concat())
+}
+
+fn never_panics(body: &[u8]) {
+    let server = server();
+    for head in [
+        "Content-Type: application/x-www-form-urlencoded",
+        "Content-Type: text/xml",
+        "X-Kannel-Username: rapidsms\r\nX-Kannel-Password: secret\r\nX-Kannel-From: 1\r\nX-Kannel-To: 1\r\nX-Kannel-Coding: 2",
+    ] {
+        let head = format!(
+            "POST /cgi-bin/sendsms HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n{head}\r\n\r\n",
+            body.len()
+        );
+        let request = Request::parse(&[head.as_bytes(), body].concat(), None).unwrap();
+        let read = Parameters::of(&request).map_err(Refusal::from);
+        match read.and_then(|parameters| orders(&parameters, None, &server, &Two, NOW)) {
+            Ok(orders) => {
+                assert!(!orders.drafts.is_empty());
+                for draft in orders.drafts {
+                    assert!(draft.wishes.part.is_none_or(|part| part.fault().is_none()), "{draft:?}");
+                    assert!(draft.callback.is_none_or(|callback| callback.fault().is_none()));
+                }
+            }
+            Err(refusal) => assert!(matches!(refusal.status, 400 | 403), "{refusal:?}"),
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_request_panics(body in proptest::collection::vec(any::<u8>(), 0..300)) {
+        never_panics(&body);
+    }
+
+    #[test]
+    fn no_pieces_of_requests_panic(body in pieces()) {
+        never_panics(body.as_bytes());
+    }
 }
