@@ -181,7 +181,7 @@ impl Router {
                 }
                 Progress::Waiting(run) => {
                     let app = run.waits_for(&self.apps).to_string();
-                    let deadline = now + self.policy.app_timeout;
+                    let deadline = now + run.patience(&self.apps).unwrap_or(self.policy.app_timeout);
                     self.pending.insert(id, Pending { run, app, deadline });
                     return;
                 }

@@ -45,6 +45,7 @@ pub(super) const TOP: &[Key] = &[
     Key::new("database", Kind::Any, "the store"),
     Key::new("web", Kind::Any, "the web listener"),
     Key::new("router", Kind::Any, "the router's rules"),
+    Key::new("kannel_server", Kind::Any, "Kannel's own interface, for programs that expect a Kannel"),
     Key::ignored("RAPIDSMS_TABS", "the pages are fixed: Message Tester, Messages, Backends"),
     Key::ignored("LOG_FILE", LOGS),
     Key::ignored("LOG_FORMAT", LOGS),
@@ -191,6 +192,33 @@ pub(super) const GROUP: &[Key] = &[
         .or("false"),
 ];
 
+/// `[kannel_server]`.
+pub(super) const KANNEL_SERVER: &[Key] = &[
+    Key::new("enabled", Kind::Boolean, "false switches it off").or("true"),
+    Key::new("listen", Kind::Any, "address and port of a listener that serves nothing else")
+        .also(&["address", "host", "bind", "port", "sendsms_port"]),
+    Key::new("backend", Kind::Text, "the backend or group of requests that name none").such_as("Zain"),
+    Key::new("smscs", Kind::Table, "Kannel's names of lines, and the backend or group that each means"),
+    Key::new("sender", Kind::Text, "the sender of requests that name none")
+        .such_as("1234")
+        .also(&["global_sender", "default_sender"]),
+    Key::new("status_password", Kind::Secret, "what must be shown for the status")
+        .also(&["admin_password", "password"]),
+    Key::new("users", Kind::Any, "who may send"),
+];
+
+/// `[kannel_server.users.NAME]`.
+pub(super) const KANNEL_USER: &[Key] = &[
+    Key::new("password", Kind::Secret, "what this user must show").required().also(&["pass"]),
+    Key::new("backend", Kind::Text, "the backend or group of requests that name none").such_as("Zain"),
+    Key::new("allow", Kind::TextList, "the addresses from which this user may ask; any when left out")
+        .also(&["user_allow_ip", "allow_ip"]),
+    Key::new("max_messages", Kind::Integer { min: 1, max: 255 }, "a text of more parts is refused").or("10"),
+    Key::new("sender", Kind::Text, "the sender of this user's requests that name none")
+        .such_as("1234")
+        .also(&["default_sender", "faked_sender"]),
+];
+
 /// Engines that are recognised and not in this build.
 pub(super) const ENGINES: &[EngineSpec] = &[
     EngineSpec {
@@ -220,7 +248,7 @@ pub(super) const ENGINES: &[EngineSpec] = &[
 
 /// What every `[APPS.name]` with an ENGINE may say besides its host's own keys.
 pub(super) const HOSTED_APP: &[Key] = &[
-    Key::new("ENGINE", Kind::Text, "python, process, webhook or replies").required(),
+    Key::new("ENGINE", Kind::Text, "what runs the app: kannel_service, python, process, webhook or replies").required(),
     Key::new("timeout", TIMEOUT, "how long an answer may take; as [router], app_timeout"),
 ];
 

@@ -6,6 +6,7 @@ use super::listener::Listener;
 use super::rules::{backend_policy, policy};
 use super::supervisor::{self, Leaving, Running};
 use super::wall;
+use super::workforce::Workforce;
 use crate::apps::Host;
 use crate::hub::board::{BackendNotice, BackendState, Board, GroupNotice};
 use crate::hub::event::{Answered, Event, LineId, LineNews, Question};
@@ -32,6 +33,8 @@ const UPKEEP: Duration = Duration::from_secs(60);
 const TIDY_AFTER: u32 = 16;
 /// How long a clean stop may take.
 pub const STOP_TIME: Duration = Duration::from_secs(9);
+/// How long the threads of apps may take to end at a clean stop.
+const APPS_STOP_TIME: Duration = Duration::from_secs(2);
 /// How long a clean stop waits for calls to programs that are under way.
 const LAST_CALLS: Duration = Duration::from_secs(2);
 /// So many given-up threads are a reason to begin again with a new process.
@@ -73,6 +76,8 @@ pub struct Core {
     /// There may be more to delete in a quiet moment.
     purging: bool,
     keeper: Option<Keeping>,
+    /// The threads of the apps.
+    workforce: Workforce,
     callers: Callers,
     watchdog: Option<Duration>,
     fed_at: Instant,
@@ -109,6 +114,7 @@ impl Core {
             upkeep_at: started + UPKEEP,
             purging: false,
             keeper: None,
+            workforce: Workforce::default(),
             callers,
             watchdog: sd_notify::watchdog_enabled().map(|limit| limit / 2),
             fed_at: started,
@@ -128,7 +134,8 @@ impl Core {
     pub fn start(&mut self) {
         let now = self.now();
         self.router.set_policy(policy(&self.settings));
-        for failure in self.router.start_apps(&Host { answers: Arc::new(self.gateways.mouth.clone()) }) {
+        self.gateways.kannel.set(self.settings.kannel_server.as_ref());
+        for failure in self.router.start_apps(&self.host()) {
             log::error!("{failure}");
         }
         for backend in self.settings.backends.clone() {
@@ -137,6 +144,11 @@ impl Core {
         self.put_in_order();
         self.turn(now);
         self.board.lock().started_at = Some(now);
+    }
+
+    /// What the apps may ask of the daemon.
+    fn host(&self) -> Host {
+        Host::new(Arc::new(self.gateways.mouth.clone())).with_threads(Arc::new(self.workforce.clone()))
     }
 
     /// Runs until it is told to stop.
@@ -584,7 +596,7 @@ impl Core {
                 return notify(&[NotifyState::Ready]);
             }
         };
-        for failure in apps.start(&Host { answers: Arc::new(self.gateways.mouth.clone()) }) {
+        for failure in apps.start(&self.host()) {
             log::error!("{failure}");
         }
         let mut old = self.router.set_apps(apps, now);
@@ -592,6 +604,7 @@ impl Core {
             log::error!("{failure}");
         }
         self.router.set_policy(policy(&settings));
+        self.gateways.kannel.set(settings.kannel_server.as_ref());
         let before = std::mem::replace(&mut self.settings, settings.clone());
         let mut changes = Vec::new();
         for gone in &before.backends {
@@ -666,6 +679,10 @@ impl Core {
         // Whoever still waits for an answer gets one.
         self.refuse_the_rest(now);
         self.turn(now);
+        // They were told when their apps were stopped; what they have in hand is on disk, and asked for again after the next start.
+        for name in self.workforce.wait(APPS_STOP_TIME) {
+            log::warn!("{name} is still waiting for somebody; the process ends without it");
+        }
         if let Some(Keeping { asked, thread }) = self.keeper.take() {
             drop(asked);
             let _ = thread.join();

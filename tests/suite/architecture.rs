@@ -36,7 +36,12 @@ const ROOMS: &[(&str, &[&str], &str)] = &[
         &["message", "time", "settings", "router", "pdu", "modem", "devices", "numbers", "http"],
         "an engine never sees an app or the store; of the router it knows what a refusal is",
     ),
-    ("registry", &["settings", "apps", "phases", "backends"], "the list of what settings may name"),
+    (
+        "hosts",
+        &["message", "time", "settings", "apps", "phases", "pdu", "http"],
+        "to the router a host is an app that answers later; how long it waits, and for whom, is its own business",
+    ),
+    ("registry", &["settings", "apps", "phases", "backends", "hosts"], "the list of what settings may name"),
     (
         "testing",
         &["message", "time", "store", "apps", "phases", "router"],

@@ -24,6 +24,7 @@ mod kannel;
 mod kannel_faults;
 mod kannel_real;
 mod kannel_rig;
+mod kannel_server;
 mod lives;
 mod metrics;
 mod modem;

@@ -187,7 +187,7 @@ impl Stage {
     pub fn begin(&mut self) {
         let apps = Apps::new().with("obedient", Obedient(self.journal.clone()));
         let mut router = Router::new(Box::new(self.store.clone()), apps, self.policy.clone(), 7);
-        assert_eq!(router.start_apps(&Host { answers: Arc::new(Nobody) }), [] as [String; 0]);
+        assert_eq!(router.start_apps(&Host::new(Arc::new(Nobody))), [] as [String; 0]);
         for (name, policy) in &self.backends {
             router.set_backend(&(*name).into(), policy.clone());
             router.backend_up(name);
