@@ -195,8 +195,13 @@ pub(super) const GROUP: &[Key] = &[
 /// `[kannel_server]`.
 pub(super) const KANNEL_SERVER: &[Key] = &[
     Key::new("enabled", Kind::Boolean, "false switches it off").or("true"),
-    Key::new("listen", Kind::Any, "address and port of a listener that serves nothing else")
-        .also(&["address", "host", "bind", "port", "sendsms_port"]),
+    Key::new("listen", Kind::Any, "address and port of a listener that serves nothing else").also(&[
+        "address",
+        "host",
+        "bind",
+        "port",
+        "sendsms_port",
+    ]),
     Key::new("backend", Kind::Text, "the backend or group of requests that name none").such_as("Zain"),
     Key::new("smscs", Kind::Table, "Kannel's names of lines, and the backend or group that each means"),
     Key::new("sender", Kind::Text, "the sender of requests that name none")
@@ -220,35 +225,34 @@ pub(super) const KANNEL_USER: &[Key] = &[
 ];
 
 /// Engines that are recognised and not in this build.
-pub(super) const ENGINES: &[EngineSpec] = &[
-    EngineSpec {
-        name: "email",
-        aliases: &["rapidsms.backends.email"],
-        keys: &[
-            Key::new("smtp_host", Kind::Text, "mail server for sending").or("localhost"),
-            Key::new("smtp_port", PORT_NUMBER, "its port").or("25"),
-            Key::new("use_tls", Kind::Boolean, "STARTTLS when sending").or("true"),
-            Key::new("imap_host", Kind::Text, "mail server for receiving").or("localhost"),
-            Key::new("imap_port", PORT_NUMBER, "its port").or("143"),
-            Key::new("imap_ssl", Kind::Boolean, "TLS from the first byte when receiving").or("true"),
-            Key::new("username", Kind::Text, "the account; also the sender")
-                .required()
-                .such_as("sms@example.org")
-                .also(&["user", "login", "account"]),
-            Key::new("password", Kind::Secret, "the account's password").required().also(&["pass", "passwd"]),
-            Key::new("poll_interval", Kind::Duration { min: SECOND, max: DAY }, "how often mail is fetched")
-                .or("60 s"),
-            Key::ignored("fail_silently", "a mail that cannot be sent is tried again, and reported"),
-        ],
-        built: false,
-        tester: false,
-        about: "mail in by IMAP, out by SMTP",
-    },
-];
+pub(super) const ENGINES: &[EngineSpec] = &[EngineSpec {
+    name: "email",
+    aliases: &["rapidsms.backends.email"],
+    keys: &[
+        Key::new("smtp_host", Kind::Text, "mail server for sending").or("localhost"),
+        Key::new("smtp_port", PORT_NUMBER, "its port").or("25"),
+        Key::new("use_tls", Kind::Boolean, "STARTTLS when sending").or("true"),
+        Key::new("imap_host", Kind::Text, "mail server for receiving").or("localhost"),
+        Key::new("imap_port", PORT_NUMBER, "its port").or("143"),
+        Key::new("imap_ssl", Kind::Boolean, "TLS from the first byte when receiving").or("true"),
+        Key::new("username", Kind::Text, "the account; also the sender")
+            .required()
+            .such_as("sms@example.org")
+            .also(&["user", "login", "account"]),
+        Key::new("password", Kind::Secret, "the account's password").required().also(&["pass", "passwd"]),
+        Key::new("poll_interval", Kind::Duration { min: SECOND, max: DAY }, "how often mail is fetched")
+            .or("60 s"),
+        Key::ignored("fail_silently", "a mail that cannot be sent is tried again, and reported"),
+    ],
+    built: false,
+    tester: false,
+    about: "mail in by IMAP, out by SMTP",
+}];
 
 /// What every `[APPS.name]` with an ENGINE may say besides its host's own keys.
 pub(super) const HOSTED_APP: &[Key] = &[
-    Key::new("ENGINE", Kind::Text, "what runs the app: kannel_service, python, process, webhook or replies").required(),
+    Key::new("ENGINE", Kind::Text, "what runs the app: kannel_service, python, process, webhook or replies")
+        .required(),
     Key::new("timeout", TIMEOUT, "how long an answer may take; as [router], app_timeout"),
 ];
 
