@@ -10,6 +10,7 @@ mod line;
 
 pub mod bucket;
 pub mod gsm;
+pub mod http;
 pub mod httptester;
 pub mod kannel;
 
@@ -132,4 +133,5 @@ impl fmt::Debug for Engine {
 }
 
 /// The engines of this program.
-pub const ENGINES: &[Engine] = &[bucket::ENGINE, httptester::ENGINE, gsm::ENGINE, kannel::ENGINE];
+pub const ENGINES: &[Engine] =
+    &[bucket::ENGINE, httptester::ENGINE, gsm::ENGINE, http::ENGINE, kannel::ENGINE];
