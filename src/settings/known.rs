@@ -216,41 +216,6 @@ pub(super) const ENGINES: &[EngineSpec] = &[
         tester: false,
         about: "mail in by IMAP, out by SMTP",
     },
-    EngineSpec {
-        name: "kannel",
-        aliases: &[
-            "rapidsms.backends.kannel",
-            "rapidsms.backends.kannel.outgoing",
-            "threadless_router.backends.kannel",
-            "threadless_router.backends.kannel.outgoing",
-        ],
-        keys: &[
-            Key::new("sendsms_url", Kind::Url, "Kannel's sendsms address")
-                .also(&["url"])
-                .or("http://127.0.0.1:13013/cgi-bin/sendsms"),
-            Key::new(
-                "sendsms_params",
-                Kind::Table,
-                "smsc, from, username, password and what else Kannel takes",
-            ),
-            Key::new("coding", Kind::Integer { min: 0, max: 2 }, "0 GSM alphabet, 1 bytes, 2 Unicode")
-                .or("0"),
-            Key::new("charset", Kind::Text, "how the text is encoded for Kannel").or("ascii"),
-            Key::new(
-                "encode_errors",
-                Kind::OneOf(&["ignore", "replace", "strict", "backslashreplace", "xmlcharrefreplace"]),
-                "what becomes of characters that the charset lacks",
-            )
-            .or("ignore"),
-            Key::new("delivery_report_url", Kind::Url, "this router's address, for delivery reports"),
-            Key::new("host", Kind::Text, "RapidSMS 0.9: address of a listener of its own"),
-            Key::new("port", PORT_NUMBER, "RapidSMS 0.9: port of a listener of its own"),
-            Key::new("timeout", TIMEOUT, "how long Kannel may take to answer").or("30 s"),
-        ],
-        built: false,
-        tester: false,
-        about: "a Kannel gateway",
-    },
 ];
 
 /// What every `[APPS.name]` with an ENGINE may say besides its host's own keys.

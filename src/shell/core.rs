@@ -1,6 +1,7 @@
 //! The router's thread: drains the shared channel, drives the router, makes each batch durable with one commit, then
 //! tells everybody who waited for it.
 
+use super::callers::Callers;
 use super::listener::Listener;
 use super::rules::{backend_policy, policy};
 use super::supervisor::{self, Leaving, Running};
@@ -11,7 +12,7 @@ use crate::hub::event::{Answered, Event, LineId, LineNews, Question};
 use crate::hub::latency::Histogram;
 use crate::message::{Direction, Name, Outgoing, SendFailure};
 use crate::registry::Registry;
-use crate::router::{Refusal, Refused, Router};
+use crate::router::{CallOutcome, Refusal, Refused, Router};
 use crate::settings::{BackendSettings, GroupSettings, MemberSettings, Settings};
 use crate::store::StoreError;
 use crate::time::{Clock, Timestamp};
@@ -31,6 +32,8 @@ const UPKEEP: Duration = Duration::from_secs(60);
 const TIDY_AFTER: u32 = 16;
 /// How long a clean stop may take.
 pub const STOP_TIME: Duration = Duration::from_secs(9);
+/// How long a clean stop waits for calls to programs that are under way.
+const LAST_CALLS: Duration = Duration::from_secs(2);
 /// So many given-up threads are a reason to begin again with a new process.
 const ABANDONED_LIMIT: u32 = 3;
 
@@ -70,6 +73,7 @@ pub struct Core {
     /// There may be more to delete in a quiet moment.
     purging: bool,
     keeper: Option<Keeping>,
+    callers: Callers,
     watchdog: Option<Duration>,
     fed_at: Instant,
     stop_by: Option<Instant>,
@@ -89,6 +93,7 @@ impl Core {
         newest: Timestamp,
     ) -> Core {
         let started = Instant::now();
+        let callers = Callers::new(gateways.mouth.clone());
         Core {
             router,
             registry,
@@ -104,6 +109,7 @@ impl Core {
             upkeep_at: started + UPKEEP,
             purging: false,
             keeper: None,
+            callers,
             watchdog: sd_notify::watchdog_enabled().map(|limit| limit / 2),
             fed_at: started,
             stop_by: None,
@@ -168,7 +174,8 @@ impl Core {
         let mut until = if self.purging { moment } else { self.upkeep_at };
         if let Some(stop_by) = self.stop_by {
             // Neither upkeep nor stuck threads count any more.
-            until = stop_by;
+            let last_calls = stop_by - STOP_TIME + LAST_CALLS;
+            until = if last_calls > moment { last_calls } else { stop_by };
         }
         if let Some(due) = self.router.wake_at(now) {
             if due <= now {
@@ -205,8 +212,16 @@ impl Core {
         for outgoing in committed.unwrap_or_default() {
             self.hand_over(outgoing, now);
         }
+        for call in self.router.calls() {
+            let number = call.number;
+            if let Err(why) = self.callers.call(call) {
+                log::error!("nobody can call programs about their messages: {why}");
+                self.router.called(number, CallOutcome::Failed { answered: false, why }, now);
+            }
+        }
         let store = self.router.store();
         let (waiting_in, waiting_out) = (store.waiting(Direction::In), store.waiting(Direction::Out));
+        let waiting_callbacks = store.waiting_calls();
         let mut board = self.board.lock();
         board.progress_at = now;
         board.counters = self.router.counters();
@@ -219,6 +234,7 @@ impl Core {
             }
         }
         (board.waiting_in, board.waiting_out) = (waiting_in, waiting_out);
+        board.waiting_callbacks = waiting_callbacks;
     }
 
     /// Asks for housekeeping; a keeper that is at work already takes what came meanwhile along.
@@ -286,6 +302,7 @@ impl Core {
                     Err(_) => {}
                 }
             }
+            Event::Called { number, outcome } => self.router.called(number, outcome, now),
             // It only wakes: the answers are taken after each batch.
             Event::Answered => {}
             Event::Ask { backend, question } => self.ask(&backend, question),
@@ -617,6 +634,7 @@ impl Core {
         self.stop_by = Some(Instant::now() + STOP_TIME);
         self.board.lock().stopping = true;
         self.router.stop_intake();
+        self.callers.stop();
         for name in self.running.keys().cloned().collect::<Vec<_>>() {
             self.leave(&name);
         }
@@ -627,7 +645,10 @@ impl Core {
             None => false,
             Some(stop_by) => {
                 let quiet = self.leaving.is_empty() && self.router.is_quiet() && self.events.is_empty();
-                quiet || Instant::now() >= stop_by
+                let now = Instant::now();
+                // A call whose answer comes too late is made again by the next process.
+                let called = self.router.calls_in_hand() == 0 || now >= stop_by - STOP_TIME + LAST_CALLS;
+                quiet && called || now >= stop_by
             }
         }
     }

@@ -8,9 +8,11 @@
 //! | `keeper` | moves what is committed from the store's log into its file |
 //! | `page/N` | pages and the reading API, each with a reader of its own on the store |
 //! | `check` | after an unclean stop: reads the whole store once, then ends |
+//! | `caller/N` | calls programs about their messages, from the first such call on (`callers`) |
 //! | `signals` | turns signals into events |
 //! | `log` | writes the log, so that a reader who stops reading stops nobody else ([`journal`]) |
 
+mod callers;
 pub mod core;
 
 pub mod journal;

@@ -95,7 +95,7 @@ impl NewMessage {
     /// The message itself.
     pub(crate) fn draft(self) -> Draft {
         let mut draft = Draft::new(Connection::new(self.backend, self.identity), self.text);
-        draft.wishes = Wishes { flash: self.flash, report: self.report };
+        draft.wishes = Wishes { flash: self.flash, report: self.report, part: None };
         draft.validity = self.validity.map(Duration::from_secs);
         draft
     }

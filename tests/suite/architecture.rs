@@ -56,7 +56,7 @@ const ROOMS: &[(&str, &[&str], &str)] = &[
         "shell",
         &[
             "message", "time", "store", "settings", "apps", "phases", "retry", "guard", "router", "backends",
-            "registry", "hub", "web",
+            "registry", "hub", "web", "http",
         ],
         "the daemon puts all the others on threads",
     ),

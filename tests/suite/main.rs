@@ -2,6 +2,7 @@
 
 mod apps;
 mod architecture;
+mod callbacks;
 mod cli;
 mod crash;
 mod daemon;
@@ -19,6 +20,10 @@ mod http_live;
 mod http_peer;
 mod idle;
 mod install;
+mod kannel;
+mod kannel_faults;
+mod kannel_real;
+mod kannel_rig;
 mod lives;
 mod metrics;
 mod modem;
@@ -35,6 +40,7 @@ mod second_opinion;
 mod settings;
 mod simulator;
 mod store;
+mod store_calls;
 mod store_model;
 mod store_plans;
 mod store_trouble;

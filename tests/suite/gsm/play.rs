@@ -3,8 +3,9 @@
 use rapidsms::backends::gsm::driver::{Driver, Effect, Source};
 use rapidsms::backends::gsm::{Balance, Rules};
 use rapidsms::message::{
-    About, Connection, Ids, Incoming, MessageId, Origin, Outgoing, Report, SendFailure, Wishes,
+    About, Connection, Ids, Incoming, MessageId, Origin, Outgoing, Piece, Report, SendFailure, Wishes,
 };
+use rapidsms::modem::{Dialogue, Happening};
 use rapidsms::numbers::{Destinations, Numbering};
 use rapidsms::pdu::{
     self, Address, Alphabet, DataCoding, Deliver, NetworkTime, Pdu, Prefix, Side, Status, StatusReport,
@@ -178,8 +179,16 @@ impl Play {
             "send" | "reply" => {
                 let words: Vec<&str> = rest.splitn(3, ' ').collect();
                 let [name, to, text] = words[..] else { panic!("send NAME TO TEXT") };
-                let wishes =
-                    Wishes { flash: name.ends_with('!'), report: name.ends_with('?').then_some(true) };
+                let wishes = Wishes {
+                    flash: name.ends_with('!'),
+                    report: name.ends_with('?').then_some(true),
+                    part: name.split_once('@').map(|(_, part)| {
+                        let number = |text: &str| text.parse().expect("a number");
+                        let (sequence, total) = part.split_once('/').expect("@SEQUENCE/TOTAL");
+                        Piece { reference: 7, bits: 8, total: number(total), sequence: number(sequence) }
+                    }),
+                };
+                let name = name.split('@').next().unwrap_or(name);
                 let name = name.trim_end_matches(['!', '?']);
                 let next = self.ids.next(Timestamp::from_seconds(1_795_337_735));
                 let id = *self.sent.entry(name.into()).or_insert(next);
@@ -197,6 +206,25 @@ impl Play {
                 };
                 assert!(self.driver.wants_mail(), "{}: it takes no mail", self.place);
                 self.driver.send(&outgoing, Timestamp::default(), self.now);
+                self.drain();
+            }
+            // Another port of the same modem.
+            "other" => {
+                let text = self.filled(rest);
+                let lines: String = text.split(" / ").map(|line| format!("\r\n{line}\r\n")).collect();
+                for happening in Dialogue::new().read(lines.as_bytes(), self.now) {
+                    let Happening::Urc(urc) = happening else { panic!("{}: {happening:?}", self.place) };
+                    self.driver.overheard(urc, self.now);
+                }
+                self.drain();
+            }
+            "halt" => {
+                self.driver.halt(self.now);
+                self.drain();
+            }
+            "changed" => {
+                assert!(self.driver.is_halted(), "{}: something is under way", self.place);
+                self.driver.open(self.now);
                 self.drain();
             }
             "takes-no-mail" => assert!(!self.driver.wants_mail(), "{}", self.place),

@@ -134,7 +134,7 @@ impl World {
 
     fn submit(&mut self, identity: &str, text: String) {
         let mut draft = Draft::new(Connection::new(LINE, identity), text);
-        draft.wishes = Wishes { flash: false, report: Some(true) };
+        draft.wishes = Wishes { flash: false, report: Some(true), part: None };
         self.router.submit(draft, "api", None, self.wall()).expect("it is taken");
         self.settle();
     }
@@ -206,7 +206,7 @@ impl World {
         let moved = !effects.is_empty();
         for effect in effects {
             match effect {
-                simulator::Effect::Write(octets) => self.hear(&octets),
+                simulator::Effect::Write(octets) | simulator::Effect::Announce(octets) => self.hear(&octets),
                 simulator::Effect::Record(entry) => {
                     let line = entry.line(LINE);
                     self.says(line.trim_end().to_string());

@@ -65,7 +65,7 @@ impl App for Obedient {
                 message.respond(rest);
             }
             "flash" => {
-                message.respond(rest).wishes = Wishes { flash: true, report: Some(true) };
+                message.respond(rest).wishes = Wishes { flash: true, report: Some(true), part: None };
             }
             "twice" => {
                 message.respond(format!("{rest} 1"));
