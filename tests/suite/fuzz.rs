@@ -100,4 +100,15 @@ macro_rules! targets {
     };
 }
 
-targets!(pdu_decode, pdu_fixpoint, pdu_texts, gsm7, modem_dialogue, modem_answers, numbers, kannel);
+targets!(
+    pdu_decode,
+    pdu_fixpoint,
+    pdu_texts,
+    gsm7,
+    modem_dialogue,
+    modem_answers,
+    numbers,
+    kannel,
+    http_texts,
+    http_requests
+);
