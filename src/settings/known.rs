@@ -195,8 +195,13 @@ pub(super) const GROUP: &[Key] = &[
 /// `[kannel_server]`.
 pub(super) const KANNEL_SERVER: &[Key] = &[
     Key::new("enabled", Kind::Boolean, "false switches it off").or("true"),
-    Key::new("listen", Kind::Any, "address and port of a listener that serves nothing else")
-        .also(&["address", "host", "bind", "port", "sendsms_port"]),
+    Key::new("listen", Kind::Any, "address and port of a listener that serves nothing else").also(&[
+        "address",
+        "host",
+        "bind",
+        "port",
+        "sendsms_port",
+    ]),
     Key::new("backend", Kind::Text, "the backend or group of requests that name none").such_as("Zain"),
     Key::new("smscs", Kind::Table, "Kannel's names of lines, and the backend or group that each means"),
     Key::new("sender", Kind::Text, "the sender of requests that name none")
@@ -220,99 +225,34 @@ pub(super) const KANNEL_USER: &[Key] = &[
 ];
 
 /// Engines that are recognised and not in this build.
-pub(super) const ENGINES: &[EngineSpec] = &[
-    EngineSpec {
-        name: "email",
-        aliases: &["rapidsms.backends.email"],
-        keys: &[
-            Key::new("smtp_host", Kind::Text, "mail server for sending").or("localhost"),
-            Key::new("smtp_port", PORT_NUMBER, "its port").or("25"),
-            Key::new("use_tls", Kind::Boolean, "STARTTLS when sending").or("true"),
-            Key::new("imap_host", Kind::Text, "mail server for receiving").or("localhost"),
-            Key::new("imap_port", PORT_NUMBER, "its port").or("143"),
-            Key::new("imap_ssl", Kind::Boolean, "TLS from the first byte when receiving").or("true"),
-            Key::new("username", Kind::Text, "the account; also the sender")
-                .required()
-                .such_as("sms@example.org")
-                .also(&["user", "login", "account"]),
-            Key::new("password", Kind::Secret, "the account's password").required().also(&["pass", "passwd"]),
-            Key::new("poll_interval", Kind::Duration { min: SECOND, max: DAY }, "how often mail is fetched")
-                .or("60 s"),
-            Key::ignored("fail_silently", "a mail that cannot be sent is tried again, and reported"),
-        ],
-        built: false,
-        tester: false,
-        about: "mail in by IMAP, out by SMTP",
-    },
-    EngineSpec {
-        name: "http",
-        aliases: &[
-            "rapidsms.backends.http",
-            "rapidsms.backends.http.outgoing",
-            "threadless_router.backends.http",
-            "threadless_router.backends.http.outgoing",
-        ],
-        keys: &[
-            Key::new("outgoing_url", Kind::Url, "where messages go, with %(identity)s and %(text)s")
-                .also(&["url"]),
-            Key::new("incoming_identity", Kind::Text, "field that holds the sender").or("identity"),
-            Key::new("incoming_text", Kind::Text, "field that holds the text").or("text"),
-            Key::new("gateway_url", Kind::Url, "RapidSMS 0.9: where messages go"),
-            Key::new(
-                "params_outgoing",
-                Kind::Text,
-                "RapidSMS 0.9: query, with %(phone_number)s and %(message)s",
-            ),
-            Key::new("params_incoming", Kind::Text, "RapidSMS 0.9: names of the two incoming fields"),
-            Key::new("params", Kind::Table, "RapidSMS 2: identity_name and text_name"),
-            Key::new("host", Kind::Text, "RapidSMS 0.9: address of a listener of its own"),
-            Key::new("port", PORT_NUMBER, "RapidSMS 0.9: port of a listener of its own"),
-            Key::new("timeout", TIMEOUT, "how long the gateway may take to answer").or("30 s"),
-        ],
-        built: false,
-        tester: false,
-        about: "a gateway that speaks plain HTTP",
-    },
-    EngineSpec {
-        name: "kannel",
-        aliases: &[
-            "rapidsms.backends.kannel",
-            "rapidsms.backends.kannel.outgoing",
-            "threadless_router.backends.kannel",
-            "threadless_router.backends.kannel.outgoing",
-        ],
-        keys: &[
-            Key::new("sendsms_url", Kind::Url, "Kannel's sendsms address")
-                .also(&["url"])
-                .or("http://127.0.0.1:13013/cgi-bin/sendsms"),
-            Key::new(
-                "sendsms_params",
-                Kind::Table,
-                "smsc, from, username, password and what else Kannel takes",
-            ),
-            Key::new("coding", Kind::Integer { min: 0, max: 2 }, "0 GSM alphabet, 1 bytes, 2 Unicode")
-                .or("0"),
-            Key::new("charset", Kind::Text, "how the text is encoded for Kannel").or("ascii"),
-            Key::new(
-                "encode_errors",
-                Kind::OneOf(&["ignore", "replace", "strict", "backslashreplace", "xmlcharrefreplace"]),
-                "what becomes of characters that the charset lacks",
-            )
-            .or("ignore"),
-            Key::new("delivery_report_url", Kind::Url, "this router's address, for delivery reports"),
-            Key::new("host", Kind::Text, "RapidSMS 0.9: address of a listener of its own"),
-            Key::new("port", PORT_NUMBER, "RapidSMS 0.9: port of a listener of its own"),
-            Key::new("timeout", TIMEOUT, "how long Kannel may take to answer").or("30 s"),
-        ],
-        built: false,
-        tester: false,
-        about: "a Kannel gateway",
-    },
-];
+pub(super) const ENGINES: &[EngineSpec] = &[EngineSpec {
+    name: "email",
+    aliases: &["rapidsms.backends.email"],
+    keys: &[
+        Key::new("smtp_host", Kind::Text, "mail server for sending").or("localhost"),
+        Key::new("smtp_port", PORT_NUMBER, "its port").or("25"),
+        Key::new("use_tls", Kind::Boolean, "STARTTLS when sending").or("true"),
+        Key::new("imap_host", Kind::Text, "mail server for receiving").or("localhost"),
+        Key::new("imap_port", PORT_NUMBER, "its port").or("143"),
+        Key::new("imap_ssl", Kind::Boolean, "TLS from the first byte when receiving").or("true"),
+        Key::new("username", Kind::Text, "the account; also the sender")
+            .required()
+            .such_as("sms@example.org")
+            .also(&["user", "login", "account"]),
+        Key::new("password", Kind::Secret, "the account's password").required().also(&["pass", "passwd"]),
+        Key::new("poll_interval", Kind::Duration { min: SECOND, max: DAY }, "how often mail is fetched")
+            .or("60 s"),
+        Key::ignored("fail_silently", "a mail that cannot be sent is tried again, and reported"),
+    ],
+    built: false,
+    tester: false,
+    about: "mail in by IMAP, out by SMTP",
+}];
 
 /// What every `[APPS.name]` with an ENGINE may say besides its host's own keys.
 pub(super) const HOSTED_APP: &[Key] = &[
-    Key::new("ENGINE", Kind::Text, "what runs the app: kannel_service, python, process, webhook or replies").required(),
+    Key::new("ENGINE", Kind::Text, "what runs the app: kannel_service, python, process, webhook or replies")
+        .required(),
     Key::new("timeout", TIMEOUT, "how long an answer may take; as [router], app_timeout"),
 ];
 

@@ -11,8 +11,8 @@ mod support;
 
 use std::io::Write;
 
-use rapidsms::web::door::Limits;
 use rapidsms::http::Response;
+use rapidsms::web::door::Limits;
 use support::{BIG, TestDoor, cases};
 
 fn open() -> TestDoor {

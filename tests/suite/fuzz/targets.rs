@@ -2,6 +2,7 @@
 //!
 //! Each takes octets, and panics when something does not hold. Nothing here knows who calls it.
 
+use rapidsms::backends::kannel::{charset::Charset, status::Standing, verdict};
 use rapidsms::modem::{Command, Dialogue, Happening, ModemError, answers, storage};
 use rapidsms::numbers::{self, Answering, Destinations, Numbering};
 use rapidsms::pdu::address::Value;
@@ -17,7 +18,7 @@ use std::time::Duration;
 pub type Target = fn(&[u8]);
 
 /// All of them, by the names of their files in fuzz/fuzz_targets and their folders in fuzz/corpus.
-pub const ALL: [(&str, Target); 7] = [
+pub const ALL: [(&str, Target); 8] = [
     ("pdu_decode", pdu_decode),
     ("pdu_fixpoint", pdu_fixpoint),
     ("pdu_texts", pdu_texts),
@@ -25,6 +26,7 @@ pub const ALL: [(&str, Target); 7] = [
     ("modem_dialogue", modem_dialogue),
     ("modem_answers", modem_answers),
     ("numbers", numbers_any),
+    ("kannel", kannel_says),
 ];
 
 const SIDES: [Option<Side>; 3] = [None, Some(Side::Network), Some(Side::Mobile)];
@@ -325,4 +327,29 @@ pub fn numbers_any(octets: &[u8]) {
     }
     let _ = (numbers::sender(number), Answering::default().answers(number));
     let _ = (Address::parse(number), Numbering::new(number, other, prefix));
+}
+
+/// What a Kannel answers, its status page and its texts: a sentence that is not too long, and no octet that is lost. The first line is the name of a charset.
+pub fn kannel_says(octets: &[u8]) {
+    let text = String::from_utf8_lossy(octets);
+    for status in [0, 200, 202, 301, 400, 403, 404, 503, 504, u16::MAX] {
+        let outcome = verdict::of_answer(status, None, &text);
+        let sentence = outcome.pause.unwrap_or_default();
+        assert!(sentence.len() < 2_000 && !sentence.contains(char::is_control), "{sentence:?}");
+    }
+    match Standing::read(&text) {
+        Ok(standing) => {
+            assert!(standing.sentence(None).len() < 4_000 && standing.sentence(Some("FAKE")).len() < 4_000);
+        }
+        Err(why) => assert!(!why.is_empty()),
+    }
+    let cut = octets.iter().position(|octet| *octet == b'\n').unwrap_or(octets.len());
+    let Some(charset) = Charset::named(&String::from_utf8_lossy(&octets[..cut])) else { return };
+    let rest = octets.get(cut + 1..).unwrap_or_default();
+    if let Some(text) = charset.decode(rest)
+        && let Ok(written) = charset.encode(&text)
+    {
+        // Some sets have a character twice, so it need not be the very same text.
+        assert!(charset.decode(&written).is_some(), "{charset}: what was written cannot be read");
+    }
 }

@@ -2,7 +2,10 @@
 
 use rapidsms::pdu::concat::{Added, GAP, join};
 use rapidsms::pdu::gsm7::{self, ESCAPE};
-use rapidsms::pdu::{Address, Alphabet, Assembly, Concat, Language, Payload, Plan, Splitting, Submit, UserData, plan, plan_part};
+use rapidsms::pdu::{
+    Address, Alphabet, Assembly, Concat, Language, Payload, Plan, Splitting, Submit, UserData, plan,
+    plan_part,
+};
 
 fn planned(text: &str) -> Plan {
     plan(text, &Splitting::default()).unwrap()

@@ -44,7 +44,10 @@ impl World {
                 incoming("3", &format!("to zain {tag} c"), "4"),
                 incoming("4", "cancel this", "5"),
             ],
-            submissions: vec![("k1".into(), called("5", "refused once")), ("k2".into(), draft("5", "behind"))],
+            submissions: vec![
+                ("k1".into(), called("5", "refused once")),
+                ("k2".into(), draft("5", "behind")),
+            ],
             reports: Vec::new(),
             given: Vec::new(),
             outcomes: Vec::new(),
