@@ -30,6 +30,11 @@ impl Network {
         Some(Network { address, prefix })
     }
 
+    /// Why a text is none, and what to write.
+    pub fn explain(text: &str) -> String {
+        format!("\"{}\" is no address and no network: write 192.0.2.7 or 192.0.2.0/24", text.escape_debug())
+    }
+
     /// `10.0.*.*`: stars at the end stand for whole octets.
     fn with_stars(text: &str) -> Option<Network> {
         let pieces: Vec<&str> = text.split('.').collect();
@@ -94,6 +99,7 @@ mod tests {
             ("0.0.0.0/0", "2001:db8::1", false),
             ("2001:db8::/32", "2001:db8:ffff::1", true),
             ("2001:db8::/32", "2001:db9::1", false),
+            ("::/0", "::1", true),
         ];
         for (network, address, expected) in cases {
             let read = Network::parse(network).unwrap();

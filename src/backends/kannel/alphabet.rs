@@ -4,7 +4,7 @@
 //! well, so the choice is made here. Settings of the older systems pin it; then it is theirs as far as the text fits, and no letter is
 //! lost where it does not, unless `encode_errors` says so in so many words.
 
-use super::charset::{Charset, Missing};
+use crate::http::charset::{Charset, Missing};
 use crate::pdu::{Tables, gsm7};
 
 /// What the settings say about it.

@@ -13,11 +13,11 @@
 //! The answer leaves when all is on disk: 200 and nothing in it, since Kannel sends a body to the phone as a message. It never guesses: what is no text in the
 //! charset that it claims is kept with its octets, as `quarantined`, and no app is asked to answer it. `tests/kannel/messages.txt` has every case.
 
-use super::charset::Charset;
 use super::fields::Fields;
 use super::rules::{Rules, listener};
 use super::trust::Trust;
 use crate::backends::{BackendError, Heard, Intake};
+use crate::http::charset::Charset;
 use crate::http::{Request, Response};
 use crate::message::{About, Connection, Incoming, Name, Report, Verdict};
 use crate::settings::BackendSettings;

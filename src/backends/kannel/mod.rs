@@ -8,7 +8,7 @@
 //! ```
 //!
 //! - `rules`: what the settings mean.
-//! - `alphabet`, `charset`: how a text is written; Kannel does not choose.
+//! - `alphabet`: how a text is written; Kannel does not choose.
 //! - `sendsms`: the request for one message. `verdict`: what the answer to it means.
 //! - `door`, `fields`, `trust`: what Kannel brings, and who may.
 //! - `status`: what its status page tells.
@@ -18,7 +18,6 @@
 //! that of Debian's 1.4.5 as it runs, which the user's guide does not always tell; `docs/kannel.md` is for people who have one.
 
 pub mod alphabet;
-pub mod charset;
 mod door;
 mod fields;
 mod rules;

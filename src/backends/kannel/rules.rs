@@ -1,9 +1,9 @@
 //! What the settings of a Kannel mean: the keys, and their values in the types of those who use them.
 
 use super::alphabet::Alphabets;
-use super::charset::{Charset, Missing};
 use super::trust::Trust;
 use crate::backends::BackendError;
+use crate::http::charset::{Charset, Missing};
 use crate::http::{client, form};
 use crate::pdu::Splitting;
 use crate::settings::{BackendSettings, Key, Kind, Secret, Value};

@@ -4,9 +4,10 @@
 
 use rapidsms::backends::http::template::{Place, Template, Value as Put, Values};
 use rapidsms::backends::http::{ENGINE, call::Writer, given::Given, verdict::Judge};
-use rapidsms::backends::kannel::{charset::Charset, status::Standing, verdict};
+use rapidsms::backends::kannel::{status::Standing, verdict};
 use rapidsms::backends::{Heard, Intake};
 use rapidsms::http::Request;
+use rapidsms::http::charset::Charset;
 use rapidsms::http::client::Answer;
 use rapidsms::message::About;
 use rapidsms::modem::{Command, Dialogue, Happening, ModemError, answers, storage};
