@@ -87,15 +87,15 @@ impl Kannel {
              group = smsc\nsmsc = http\nsmsc-id = RAPID\nsystem-type = kannel\nport = {back}\nconnect-allow-ip = 127.0.0.1\n\
              send-url = \"http://{ours}/cgi-bin/sendsms\"\nsmsc-username = chained\nsmsc-password = secret\n\
              dlr-url = \"http://127.0.0.1:{back}/?username=chained&password=secret\"\n\n\
-             group = smsbox\nsmsbox-id = one\nbearerbox-host = 127.0.0.1\nsendsms-port = {sendsms}\nsendsms-interface = 127.0.0.1\n\n\
+             group = smsbox\nbearerbox-host = 127.0.0.1\nsendsms-port = {sendsms}\nsendsms-interface = 127.0.0.1\n\n\
              group = sendsms-user\nusername = u\npassword = p\nmax-messages = 20\nconcatenation = true\n"
         );
         std::fs::write(home.path().join("kannel.conf"), configuration).unwrap();
         let bearerbox = Program::start("/usr/sbin/bearerbox", home.path());
         bearerbox.wait_for("entering mainloop");
         let smsbox = Program::start("/usr/sbin/smsbox", home.path());
-        // smsbox says that it is connected before it is, and dies of a request in between. When it gives its name it really is.
-        bearerbox.wait_for("got boxc_id");
+        // smsbox says that it is connected before it is, and dies of a request in between. Its heart beats when it really is.
+        smsbox.wait_for("heartbeat.c");
         Kannel { sendsms: format!("127.0.0.1:{sendsms}"), bearerbox, smsbox, _folder: home }
     }
 
