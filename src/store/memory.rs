@@ -388,6 +388,11 @@ impl Store for Memory {
         Ok(message.map(|message| self.backends[message.taken_by as usize].name.clone()))
     }
 
+    fn raw(&mut self, id: MessageId) -> Result<Option<Vec<u8>>, StoreError> {
+        let message = self.slab.find(id).and_then(|place| self.slab.get(place));
+        Ok(message.and_then(|message| message.rare.as_ref()?.raw.clone()))
+    }
+
     fn recall(&mut self, scope: &str, key: &str) -> Result<Option<Remembered>, StoreError> {
         Ok(self.keys.get(scope).and_then(|keys| keys.get(key)).cloned())
     }

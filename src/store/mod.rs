@@ -137,6 +137,9 @@ pub trait Store: Send {
     /// By which backend a message came or goes, if there is such a message: the one that took it last, else its own.
     fn backend_of(&mut self, id: MessageId) -> Result<Option<Name>, StoreError>;
 
+    /// The octets from which a received message was decoded, if there is such a message and they were kept.
+    fn raw(&mut self, id: MessageId) -> Result<Option<Vec<u8>>, StoreError>;
+
     /// What [`remember`](Store::remember) stored under `key` in `scope`.
     fn recall(&mut self, scope: &str, key: &str) -> Result<Option<Remembered>, StoreError>;
 

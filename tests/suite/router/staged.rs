@@ -144,6 +144,7 @@ impl Store for Staged {
         fn named(&mut self, backend: &str, remote_id: &str) -> Option<Named>;
         fn arrived(&mut self, id: MessageId, part: u32) -> u32;
         fn backend_of(&mut self, id: MessageId) -> Option<Name>;
+        fn raw(&mut self, id: MessageId) -> Option<Vec<u8>>;
         fn recall(&mut self, scope: &str, key: &str) -> Option<Remembered>;
         fn remember(&mut self, scope: &str, key: &str, what: &Remembered) -> ();
         fn contact(&mut self, connection: &Connection) -> Option<Contact>;
