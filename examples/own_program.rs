@@ -24,23 +24,19 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 /// What the settings know of the engine: its name, its keys, and how to make a backend of them.
-const ENGINE: Engine = Engine {
-    spec: EngineSpec {
-        name: "datagram",
-        aliases: &[],
-        keys: &[
-            Key::new("listen", Kind::Text, "where the gateway delivers").required().such_as("127.0.0.1:9001"),
-            Key::new("gateway", Kind::Text, "where the gateway takes messages").required(),
-            Key::new("timeout", ANSWER_TIME, "how long the gateway may take to answer").or("2 s"),
-        ],
-        built: true,
-        tester: false,
-        about: "a gateway that speaks UDP",
-    },
-    window: 1,
-    asks: false,
-    splitting: |_| None,
-    build,
+const ENGINE: Engine = Engine::plain(SPEC, build);
+
+const SPEC: EngineSpec = EngineSpec {
+    name: "datagram",
+    aliases: &[],
+    keys: &[
+        Key::new("listen", Kind::Text, "where the gateway delivers").required().such_as("127.0.0.1:9001"),
+        Key::new("gateway", Kind::Text, "where the gateway takes messages").required(),
+        Key::new("timeout", ANSWER_TIME, "how long the gateway may take to answer").or("2 s"),
+    ],
+    built: true,
+    tester: false,
+    about: "a gateway that speaks UDP",
 };
 const ANSWER_TIME: Kind = Kind::Duration { min: Duration::from_millis(100), max: Duration::from_secs(30) };
 const LONGEST: usize = 65_536;

@@ -7,7 +7,7 @@
 //! - the core, without threads, clock or I/O of its own: [`store`] (where messages are safe), [`apps`] (what answers), [`phases`] (how
 //!   apps are asked), [`retry`], [`guard`] and [`numbers`] (pure rules), [`router`] (accept, step, commit, sent, report);
 //! - the languages of modems: [`pdu`] (SMS messages as octets), [`modem`] (AT commands and their answers);
-//! - the world around it: [`settings`], [`devices`] (which modems are plugged in), [`backends`] (lines to the world), [`registry`] (what settings may name);
+//! - the world around it: [`settings`], [`devices`] (which modems are plugged in), [`http`] (requests and responses), [`backends`] (lines to the world), [`registry`] (what settings may name);
 //! - the daemon: [`hub`] (what threads say to each other), [`web`], [`shell`] (threads, signals, the clock), [`cli`]; [`simulator`] (modems without hardware);
 //! - for people who write apps: [`testing`].
 //!
@@ -29,6 +29,7 @@ pub mod store;
 
 pub mod backends;
 pub mod devices;
+pub mod http;
 pub mod registry;
 pub mod settings;
 

@@ -16,22 +16,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// What the settings know of this engine. The line in [`super::ENGINES`] is all else that a new engine needs.
 pub const ENGINE: Engine = Engine {
-    spec: EngineSpec {
-        // The short name in `ENGINE = "bucket"`, and the dotted names of the older systems.
-        name: "bucket",
-        aliases: &["rapidsms.backends.bucket", "rapidsms.backends.database", "rapidsms.backends.db"],
-        // No settings of its own. An engine that has some lists each with its kind, default and meaning.
-        keys: &[],
-        built: true,
-        // It reaches nobody but people at the tester's page: what comes from here is test traffic.
-        tester: true,
-        about: "a mailbox for the Message Tester and for tests",
-    },
     // Nothing waits here, so as many messages as are ready may be in hand.
     window: 256,
-    asks: false,
-    splitting: |_| None,
-    build,
+    ..Engine::plain(SPEC, build)
+};
+
+const SPEC: EngineSpec = EngineSpec {
+    // The short name in `ENGINE = "bucket"`, and the dotted names of the older systems.
+    name: "bucket",
+    aliases: &["rapidsms.backends.bucket", "rapidsms.backends.database", "rapidsms.backends.db"],
+    // No settings of its own. An engine that has some lists each with its kind, default and meaning.
+    keys: &[],
+    built: true,
+    // It reaches nobody but people at the tester's page: what comes from here is test traffic.
+    tester: true,
+    about: "a mailbox for the Message Tester and for tests",
 };
 
 /// The daemon throws away what a person has seen; a test wants the latest.

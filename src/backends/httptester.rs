@@ -13,24 +13,20 @@ use crate::message::{Outgoing, Receipt, SendFailure};
 use crate::settings::{BackendSettings, EngineSpec};
 
 /// What the settings know of this engine.
-pub const ENGINE: Engine = Engine {
-    spec: EngineSpec {
-        name: "httptester",
-        aliases: &[
-            "threadless_router.backends.httptester.backend",
-            "threadless_router.backends.httptester",
-            "rapidsms.contrib.httptester.backend",
-            "rapidsms.contrib.httptester",
-        ],
-        keys: &[],
-        built: true,
-        tester: true,
-        about: "a Message Tester of its own name",
-    },
-    window: 256,
-    asks: false,
-    splitting: |_| None,
-    build,
+pub const ENGINE: Engine = Engine { window: 256, ..Engine::plain(SPEC, build) };
+
+const SPEC: EngineSpec = EngineSpec {
+    name: "httptester",
+    aliases: &[
+        "threadless_router.backends.httptester.backend",
+        "threadless_router.backends.httptester",
+        "rapidsms.contrib.httptester.backend",
+        "rapidsms.contrib.httptester",
+    ],
+    keys: &[],
+    built: true,
+    tester: true,
+    about: "a Message Tester of its own name",
 };
 
 struct HttpTester;

@@ -1,9 +1,10 @@
 //! What a backend holds in its hand: the way to the router ([`Line`]) and its own mailbox.
 
 use super::Exchange;
+use super::hands::Crew;
 use crate::message::{Incoming, MessageId, Name, Outgoing, Receipt, Report, SendFailure};
 use crate::router::Refused;
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, select};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -61,12 +62,17 @@ const QUESTIONS: usize = 4;
 
 /// A backend's side of its connection to the router.
 pub struct Line {
-    name: Name,
-    exchange: Arc<dyn Exchange>,
-    mailbox: Receiver<Outgoing>,
-    questions: Receiver<Question>,
-    shared: Arc<Shared>,
+    pub(super) name: Name,
+    pub(super) exchange: Arc<dyn Exchange>,
+    pub(super) mailbox: Receiver<Outgoing>,
+    pub(super) questions: Receiver<Question>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) sign: Sign,
+    pub(super) crew: Option<Crew>,
 }
+
+/// Milliseconds after [`Shared::made`], from 1, since when a thread is at work; 0 while it waits.
+pub(super) type Sign = Arc<AtomicU64>;
 
 /// The router's side of a [`Line`].
 pub struct Post {
@@ -75,13 +81,13 @@ pub struct Post {
     shared: Arc<Shared>,
 }
 
-struct Shared {
+pub(super) struct Shared {
     stopping: AtomicBool,
     made: Instant,
-    /// Milliseconds after `made`, from 1, since when the backend is at work; 0 while it waits.
-    busy_since: AtomicU64,
+    /// One for each thread of the backend.
+    signs: Mutex<Vec<Sign>>,
     in_hand: Mutex<Vec<MessageId>>,
-    waker: Mutex<Option<Box<dyn Fn() + Send>>>,
+    wakers: Mutex<Vec<Box<dyn Fn() + Send>>>,
 }
 
 /// A pair of ends. `window` messages fit into the mailbox: as many as may be in the backend's hands at all, so handing over never waits.
@@ -91,12 +97,13 @@ pub fn line(name: Name, window: usize, exchange: Arc<dyn Exchange>) -> (Post, Li
     let shared = Arc::new(Shared {
         stopping: AtomicBool::new(false),
         made: Instant::now(),
-        busy_since: AtomicU64::new(1),
+        signs: Mutex::default(),
         in_hand: Mutex::default(),
-        waker: Mutex::default(),
+        wakers: Mutex::default(),
     });
     let post = Post { mailbox: Some(sender), questions: asker, shared: shared.clone() };
-    (post, Line { name, exchange, mailbox, questions, shared })
+    let sign = shared.sign();
+    (post, Line { name, exchange, mailbox, questions, shared, sign, crew: None })
 }
 
 impl Line {
@@ -136,9 +143,17 @@ impl Line {
     /// Waits for the next message to send, for `patience` at most (`None`: until one comes).
     pub fn next(&self, patience: Option<Duration>) -> Mail {
         self.waiting();
-        let received = match patience {
-            None => self.mailbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            Some(patience) => self.mailbox.recv_timeout(patience),
+        let received = match (&self.crew, patience) {
+            (None, None) => self.mailbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            (None, Some(patience)) => self.mailbox.recv_timeout(patience),
+            (Some(crew), patience) => {
+                let over = patience.map_or_else(crossbeam_channel::never, crossbeam_channel::after);
+                select! {
+                    recv(self.mailbox) -> mail => mail.map_err(|_| RecvTimeoutError::Disconnected),
+                    recv(crew.dismissal) -> _ => Err(RecvTimeoutError::Disconnected),
+                    recv(over) -> _ => Err(RecvTimeoutError::Timeout),
+                }
+            }
         };
         self.working();
         match received {
@@ -164,24 +179,25 @@ impl Line {
     }
 
     /// Calls `waker` whenever the mailbox has something new, a question and a stop included. With mio's `Waker` an engine waits for its
-    /// device, its mailbox and its timers in one place. Call it before the first `try_next`.
+    /// device, its mailbox and its timers in one place. Call it before the first `try_next`, and once.
     pub fn on_mail(&self, waker: impl Fn() + Send + 'static) {
-        *lock(&self.shared.waker) = Some(Box::new(waker));
+        lock(&self.shared.wakers).push(Box::new(waker));
     }
 
-    /// Whether the backend should stop soon.
+    /// Whether the backend, or this hand of it, should stop soon.
     pub fn is_stopping(&self) -> bool {
         self.shared.stopping.load(Ordering::Acquire)
+            || self.crew.as_ref().is_some_and(|crew| crew.dismissed.load(Ordering::Acquire))
     }
 
     /// Tells the watchdog that the backend waits for something to do. [`Line::next`] does it by itself.
     pub fn waiting(&self) {
-        self.shared.busy_since.store(0, Ordering::Release);
+        self.sign.store(0, Ordering::Release);
     }
 
     /// Tells the watchdog that the backend is alive and at work. Work that takes long calls it now and then.
     pub fn working(&self) {
-        self.shared.busy();
+        self.sign.store(self.shared.milliseconds(), Ordering::Release);
     }
 
     /// Takes messages and sends each by `send` until it is time to stop: all that an engine needs that
@@ -227,7 +243,7 @@ impl Line {
             self.exchange.sent(outgoing.id, Err(SendFailure::Untried(why.to_string())));
         }
         self.questions.try_iter().for_each(drop);
-        *lock(&self.shared.waker) = None;
+        lock(&self.shared.wakers).clear();
     }
 
     /// Waits while the backend is down; `false` when it is time to stop instead. What still arrives is given back.
@@ -280,12 +296,12 @@ impl Post {
         self.shared.in_hand().clone()
     }
 
-    /// How long the backend has been at work without a sign; `None` while it waits.
+    /// How long the backend, or the slowest of its hands, has been at work without a sign; `None` while it waits.
     pub fn busy_for(&self) -> Option<Duration> {
-        match self.shared.busy_since.load(Ordering::Acquire) {
-            0 => None,
-            since => Some(Duration::from_millis(self.shared.milliseconds().saturating_sub(since))),
-        }
+        let signs = lock(&self.shared.signs);
+        let since =
+            signs.iter().map(|sign| sign.load(Ordering::Acquire)).filter(|since| *since != 0).min()?;
+        Some(Duration::from_millis(self.shared.milliseconds().saturating_sub(since)))
     }
 }
 
@@ -295,9 +311,18 @@ impl Drop for Post {
     }
 }
 
+impl Drop for Line {
+    fn drop(&mut self) {
+        lock(&self.shared.signs).retain(|sign| !Arc::ptr_eq(sign, &self.sign));
+    }
+}
+
 impl Shared {
-    fn busy(&self) {
-        self.busy_since.store(self.milliseconds(), Ordering::Release);
+    /// The sign of one more thread, at work from now on.
+    pub(super) fn sign(&self) -> Sign {
+        let sign = Sign::new(AtomicU64::new(self.milliseconds()));
+        lock(&self.signs).push(sign.clone());
+        sign
     }
 
     fn milliseconds(&self) -> u64 {
@@ -308,15 +333,15 @@ impl Shared {
         lock(&self.in_hand)
     }
 
-    fn wake(&self) {
-        if let Some(waker) = &*lock(&self.waker) {
+    pub(super) fn wake(&self) {
+        for waker in &*lock(&self.wakers) {
             waker();
         }
     }
 }
 
 /// A panic of the backend while it held the lock leaves nothing half done in there.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -4,12 +4,16 @@
 //! of its own, so it may wait for its device as long as it likes. [`bucket`] is the smallest engine and the one to copy; a new engine is one file
 //! and one line in [`ENGINES`]. `docs/writing-an-engine.md` walks through one.
 
+mod hands;
+mod intake;
 mod line;
 
 pub mod bucket;
 pub mod gsm;
 pub mod httptester;
 
+pub use hands::Hand;
+pub use intake::{Heard, Intake, Intakes};
 pub use line::{Line, Mail, Post, Question, line};
 
 use crate::message::{Incoming, MessageId, Outgoing, Receipt, Report, SendFailure};
@@ -17,6 +21,7 @@ use crate::pdu::Splitting;
 use crate::router::Refused;
 use crate::settings::{BackendSettings, EngineSpec};
 use std::fmt;
+use std::sync::Arc;
 
 /// One line to the world, on its own thread.
 ///
@@ -74,7 +79,14 @@ pub trait Exchange: Send + Sync {
     fn note(&self, sentence: &str);
 }
 
-/// An implementation of [`Backend`], as the settings know it.
+/// Makes a backend of its settings. Called before each start; it opens nothing yet.
+pub type Build = fn(&BackendSettings) -> Result<Box<dyn Backend>, BackendError>;
+/// Makes the inbound side of a backend of its settings.
+pub type BuildIntake = fn(&BackendSettings) -> Result<Arc<dyn Intake>, BackendError>;
+/// Says for `rapidsms send --dry-run` what exactly would go out, secrets masked, and what a pasted answer of the gateway would mean.
+pub type Rehearse = fn(&BackendSettings, &Outgoing, Option<&str>) -> Result<String, String>;
+
+/// An implementation of [`Backend`], as the settings know it. [`Engine::plain`] is one that only sends.
 #[derive(Clone, Copy)]
 pub struct Engine {
     /// Its name and its settings.
@@ -85,8 +97,31 @@ pub struct Engine {
     pub asks: bool,
     /// How a backend with these settings cuts texts into the parts of an SMS; `None` where texts are not cut.
     pub splitting: fn(&BackendSettings) -> Option<Splitting>,
-    /// Makes a backend of its settings. Called before each start; it opens nothing yet.
-    pub build: fn(&BackendSettings) -> Result<Box<dyn Backend>, BackendError>,
+    /// See [`Intake`]; none for an engine that no gateway calls.
+    pub intake: Option<BuildIntake>,
+    /// Host and port of a listener of its own for the intake, where the settings ask for one.
+    pub listens: fn(&BackendSettings) -> Option<(String, u16)>,
+    /// None for an engine whose sending is no request that could be shown.
+    pub rehearse: Option<Rehearse>,
+    /// Makes the backend.
+    pub build: Build,
+}
+
+impl Engine {
+    /// An engine that takes one message after the other and does nothing else. Write what differs before it:
+    /// `Engine { window: 16, ..Engine::plain(SPEC, build) }`.
+    pub const fn plain(spec: EngineSpec, build: Build) -> Engine {
+        Engine {
+            spec,
+            window: 1,
+            asks: false,
+            splitting: |_| None,
+            intake: None,
+            listens: |_| None,
+            rehearse: None,
+            build,
+        }
+    }
 }
 
 impl fmt::Debug for Engine {

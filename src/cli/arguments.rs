@@ -100,6 +100,7 @@ Examples:
   rapidsms send message_tester 1112223333 'The clinic opens at 8'
   echo 'from a pipe' | rapidsms send Zain +15550100001 -
   rapidsms send --key reminder-17 Zain +15550100001 'Come tomorrow'     never queued twice
+  rapidsms send --dry-run Gateway +15550100001 'Hello'                  what would go out
   rapidsms send Zain +15550100001 -- '--text that begins with a dash'")]
     Send(Send),
 
@@ -273,6 +274,12 @@ pub(super) struct Send {
     /// How many seconds it is worth sending
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=38_102_400))]
     pub validity: Option<u64>,
+    /// Queue nothing: show the exact request that would go out, with secrets masked
+    #[arg(long, conflicts_with = "key")]
+    pub dry_run: bool,
+    /// With --dry-run: a file with an answer of the gateway (- for standard input), to see what it would mean
+    #[arg(long, value_name = "FILE", requires = "dry_run")]
+    pub answer: Option<PathBuf>,
     #[command(flatten)]
     pub output: Output,
 }

@@ -22,6 +22,7 @@ mod messages;
 mod modems;
 mod pdu;
 mod print;
+mod rehearse;
 mod run_router;
 mod script;
 mod send;

@@ -3,7 +3,7 @@
 use super::arguments::Send;
 use super::client::Client;
 use super::print::{Out, say};
-use super::{Ended, Exit, Failure, Place, desk};
+use super::{Ended, Exit, Failure, Place, desk, rehearse};
 use crate::message::TEXT_LIMIT;
 use crate::web::site::NewMessage;
 use serde_json::{Value, json};
@@ -25,6 +25,9 @@ pub(super) fn run(place: &Place, send: &Send) -> Ended {
         validity: send.validity,
     };
     let settings = place.settings()?;
+    if send.dry_run {
+        return rehearse::run(place, &settings, new.draft(), send);
+    }
     let (id, through) = match Client::reach(&settings)? {
         Some(client) => {
             let body = serde_json::to_value(&new)
@@ -91,7 +94,7 @@ fn key(given: &str) -> Result<&str, Failure> {
     Err(Failure::usage(format!("--key takes 1 to {KEY_LIMIT} printable ASCII characters without spaces")))
 }
 
-fn refused(status: u16, sentence: String, settings: &crate::settings::Settings) -> Failure {
+pub(super) fn refused(status: u16, sentence: String, settings: &crate::settings::Settings) -> Failure {
     let failure = Failure::failed(sentence);
     match status {
         // The router's store cannot take it now; later it may.

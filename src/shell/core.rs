@@ -1,18 +1,20 @@
 //! The router's thread: drains the shared channel, drives the router, makes each batch durable with one commit, then
 //! tells everybody who waited for it.
 
+use super::listener::Listener;
 use super::rules::{backend_policy, policy};
 use super::supervisor::{self, Leaving, Running};
 use super::wall;
 use crate::apps::Host;
 use crate::hub::board::{BackendNotice, BackendState, Board, GroupNotice};
-use crate::hub::event::{Answered, Event, LineId, LineNews, Mouth, Question};
+use crate::hub::event::{Answered, Event, LineId, LineNews, Question};
 use crate::message::{Direction, Name, Outgoing, SendFailure};
 use crate::registry::Registry;
 use crate::router::{BackendPolicy, Refusal, Refused, Router};
 use crate::settings::{BackendSettings, GroupSettings, MemberSettings, Settings};
 use crate::store::StoreError;
 use crate::time::{Clock, Timestamp};
+use crate::web::intake::Gateways;
 use crossbeam_channel::{Receiver, Sender};
 use sd_notify::NotifyState;
 use std::collections::HashMap;
@@ -55,7 +57,7 @@ pub struct Core {
     registry: Registry,
     settings: Settings,
     events: Receiver<Event>,
-    mouth: Mouth,
+    gateways: Gateways,
     board: Board,
     clock: Clock,
     started: Instant,
@@ -81,7 +83,7 @@ impl Core {
         router: Router,
         registry: Registry,
         settings: Settings,
-        (mouth, events): (Mouth, Receiver<Event>),
+        (gateways, events): (Gateways, Receiver<Event>),
         board: Board,
         newest: Timestamp,
     ) -> Core {
@@ -91,7 +93,7 @@ impl Core {
             registry,
             settings,
             events,
-            mouth,
+            gateways,
             board,
             clock: Clock::new(wall(), Duration::ZERO, newest),
             started,
@@ -119,7 +121,7 @@ impl Core {
     pub fn start(&mut self) {
         let now = self.now();
         self.router.set_policy(policy(&self.settings));
-        for failure in self.router.start_apps(&Host { answers: Arc::new(self.mouth.clone()) }) {
+        for failure in self.router.start_apps(&Host { answers: Arc::new(self.gateways.mouth.clone()) }) {
             log::error!("{failure}");
         }
         for backend in self.settings.backends.clone() {
@@ -145,7 +147,7 @@ impl Core {
                     }
                 }
             }
-            for Answered { id, app, answer } in self.mouth.answers() {
+            for Answered { id, app, answer } in self.gateways.mouth.answers() {
                 self.router.answer(id, &app, answer, now);
             }
             self.turn(now);
@@ -363,12 +365,22 @@ impl Core {
         let Some(engine) = engine else {
             return self.park(&name, &format!("the engine {} is not in this build", settings.engine), now);
         };
+        if let Err(error) = self.gateways.intakes.put(&engine, &settings) {
+            log::error!("backend {name} can receive nothing: {error}");
+        }
         if self.leaving.iter().any(|leaving| leaving.running.line.name == name) {
             let sentence = "waiting for its former thread to leave";
             return self.board.lock().change(&name, None, sentence, now);
         }
         self.lives += 1;
-        match supervisor::start(settings, engine, self.lives, self.mouth.clone()) {
+        let listener = (engine.listens)(&settings).map(|(host, port)| Listener {
+            host,
+            port,
+            limits: super::limits(&self.settings),
+            gateways: self.gateways.clone(),
+        });
+        let mouth = self.gateways.mouth.clone();
+        match supervisor::start(settings, engine, self.lives, mouth, listener) {
             Ok(running) => {
                 self.running.insert(name, running);
             }
@@ -544,7 +556,7 @@ impl Core {
                 return notify(&[NotifyState::Ready]);
             }
         };
-        for failure in apps.start(&Host { answers: Arc::new(self.mouth.clone()) }) {
+        for failure in apps.start(&Host { answers: Arc::new(self.gateways.mouth.clone()) }) {
             log::error!("{failure}");
         }
         let mut old = self.router.set_apps(apps, now);
@@ -558,6 +570,7 @@ impl Core {
             if settings.backends.iter().all(|backend| backend.name != gone.name) {
                 self.leave(&gone.name);
                 self.router.remove_backend(&gone.name);
+                self.gateways.intakes.forget(&gone.name);
                 self.board.lock().backends.remove(gone.name.as_str());
                 changes.push(format!("-{}", gone.name));
             }

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `router` | owns the router and the store's writer ([`core`]) |
 //! | `backend/NAME` | one backend, started again for ever (`supervisor`) |
-//! | `web`, `web/2` ... | one listener each; `control` the same for the command line's Unix socket |
+//! | `web`, `web/2` ... | one listener each; `control` the same for the command line's Unix socket, `web/NAME` for a backend's own |
 //! | `keeper` | moves what is committed from the store's log into its file |
 //! | `page/N` | pages and the reading API, each with a reader of its own on the store |
 //! | `check` | after an unclean stop: reads the whole store once, then ends |
@@ -14,12 +14,14 @@
 pub mod core;
 
 pub mod journal;
+mod listener;
 pub(crate) mod rules;
 mod signals;
 mod supervisor;
 
 pub use self::core::{Ending, Keeping};
 
+use crate::backends::Intakes;
 use crate::hub::board::Board;
 use crate::hub::event::{self, Event, Mouth};
 use crate::message::TEXT_LIMIT;
@@ -30,6 +32,7 @@ use crate::store::sqlite::{Opened, Sqlite};
 use crate::store::{Keeper, Store, StoreError};
 use crate::time::Timestamp;
 use crate::web::door::{Door, DoorHandle, Limits};
+use crate::web::intake::Gateways;
 use crate::web::pages;
 use crate::web::site::{Access, Read, Site};
 use crossbeam_channel::Sender;
@@ -125,9 +128,14 @@ impl Daemon {
         let newest = store.newest().map_or(Timestamp::default(), |id| id.time());
         let keeping = store.keeper().map(keep).transpose()?;
         let router = Router::new(Box::new(store), apps, Policy::default(), seed());
-        let access = Access { token: settings.web.token.clone(), hosts: settings.web.hosts.clone() };
+        let gateways = Gateways {
+            intakes: Intakes::default(),
+            access: Access { token: settings.web.token.clone(), hosts: settings.web.hosts.clone() },
+            mouth: mouth.clone(),
+            clock: wall,
+        };
         let mut core =
-            core::Core::new(router, registry, settings, (mouth.clone(), events), board.clone(), newest);
+            core::Core::new(router, registry, settings, (gateways.clone(), events), board.clone(), newest);
         if let Some(keeping) = keeping {
             core = core.with_keeper(keeping);
         }
@@ -158,12 +166,8 @@ impl Daemon {
         }
         let last = doors.len() - 1;
         for (index, door) in doors.into_iter().enumerate() {
-            let site = Site {
-                mouth: mouth.clone(),
-                board: board.clone(),
-                readers: daemon.readers.clone(),
-                access: access.clone(),
-            };
+            let site =
+                Site { board: board.clone(), readers: daemon.readers.clone(), gateways: gateways.clone() };
             let name = match index {
                 _ if index == last => "control".to_string(),
                 0 => "web".to_string(),
@@ -280,6 +284,7 @@ fn check(database: &Path, mouth: &Mouth) {
     }
 }
 
+/// What strangers may cost.
 fn limits(settings: &Settings) -> Limits {
     let mut limits = Limits {
         head_time: settings.web.head_timeout,

@@ -1,5 +1,6 @@
 //! Keeps backends alive: one thread each, started again for ever after a growing wait; nothing that happens in one reaches another.
 
+use super::listener::Listener;
 use crate::backends::{self, Backend, BackendError, Engine, Line, Post};
 use crate::hub::event::{Counter, Event, LineId, LineNews, Mouth};
 use crate::message::Name;
@@ -55,8 +56,14 @@ impl Leaving {
     }
 }
 
-/// Starts a backend's thread.
-pub fn start(settings: BackendSettings, engine: Engine, life: u64, mouth: Mouth) -> std::io::Result<Running> {
+/// Starts a backend's thread. `listener` opens the backend's own listener, if its settings ask for one; it listens as long as the backend works.
+pub fn start(
+    settings: BackendSettings,
+    engine: Engine,
+    life: u64,
+    mouth: Mouth,
+    listener: Option<Listener>,
+) -> std::io::Result<Running> {
     let name: Name = settings.name.as_str().into();
     let id = LineId { name: name.clone(), life };
     let window = settings.window.unwrap_or(engine.window);
@@ -64,13 +71,20 @@ pub fn start(settings: BackendSettings, engine: Engine, life: u64, mouth: Mouth)
     let (post, line) = backends::line(name.clone(), window, counter);
     let (thread_line, watchdog) = (id.clone(), settings.watchdog);
     let thread = Builder::new().name(format!("backend/{name}")).spawn(move || {
-        supervise(&settings, engine, &line, &thread_line, &mouth);
+        supervise(&settings, engine, &line, &thread_line, &mouth, listener.as_ref());
         mouth.say(Event::Line { line: thread_line, news: LineNews::Ended });
     })?;
     Ok(Running { line: id, post, thread, watchdog })
 }
 
-fn supervise(settings: &BackendSettings, engine: Engine, line: &Line, id: &LineId, mouth: &Mouth) {
+fn supervise(
+    settings: &BackendSettings,
+    engine: Engine,
+    line: &Line,
+    id: &LineId,
+    mouth: &Mouth,
+    listener: Option<&Listener>,
+) {
     let say = |news| mouth.say(Event::Line { line: id.clone(), news });
     let mut failures: u32 = 0;
     loop {
@@ -78,7 +92,10 @@ fn supervise(settings: &BackendSettings, engine: Engine, line: &Line, id: &LineI
         line.working();
         let ended = catch_unwind(AssertUnwindSafe(|| {
             let mut backend: Box<dyn Backend> = (engine.build)(settings)?;
-            backend.run(line)
+            match listener {
+                Some(listener) => listener.open(&id.name, || backend.run(line)),
+                None => backend.run(line),
+            }
         }));
         let error = match ended {
             Ok(Ok(())) if line.is_stopping() => return line.give_back("the backend was told to stop first"),

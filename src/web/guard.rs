@@ -9,11 +9,9 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use base64::Engine as _;
-use sha2::{Digest as _, Sha256};
-use subtle::ConstantTimeEq as _;
 
-use super::http::{Request, Response};
-use super::reader::split_port;
+use crate::http::reader::split_port;
+use crate::http::{Request, Response, secret};
 
 /// Why a request is turned away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,20 +139,14 @@ pub fn is_authorized(authorization: Option<&str>, token: &str) -> bool {
     };
     let given = given.trim_start();
     if scheme.eq_ignore_ascii_case("bearer") {
-        return is_secret(given.as_bytes(), token);
+        return secret::is_equal(given.as_bytes(), token);
     }
     if scheme.eq_ignore_ascii_case("basic") {
         let Ok(pair) = base64::engine::general_purpose::STANDARD.decode(given) else { return false };
         return match pair.iter().position(|byte| *byte == b':') {
-            Some(colon) => is_secret(&pair[colon + 1..], token),
+            Some(colon) => secret::is_equal(&pair[colon + 1..], token),
             None => false,
         };
     }
     false
-}
-
-/// Compares two secrets by their digests, so that not even their lengths show.
-pub fn is_secret(given: &[u8], secret: &str) -> bool {
-    let equal = Sha256::digest(given).as_slice().ct_eq(Sha256::digest(secret.as_bytes()).as_slice());
-    bool::from(equal) && !secret.is_empty()
 }

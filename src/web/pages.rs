@@ -1,9 +1,8 @@
 //! The pages for people and the reading half of the API. Each page thread has a reader of its own on the store; templates escape whatever a message says.
 
-use super::form;
-use super::http::{Request, Response};
 use super::parts;
 use super::site::{self, Read};
+use crate::http::{Request, Response, form};
 use crate::hub::board::{BackendNotice, Board};
 use crate::message::{Direction, MessageId, Name, State};
 use crate::store::{Page, Query, Reader, Row, StoreError};
@@ -227,7 +226,7 @@ fn one_tester(
     match form::field(&pairs, "identity").filter(|identity| !identity.is_empty()) {
         Some(identity) => conversation(request, backend, identity, board, reader),
         None => Ok(match board.backend(backend) {
-            Some(notice) if notice.tester => Response::redirect(form::conversation(backend, &new_number())),
+            Some(notice) if notice.tester => Response::redirect(address(backend, &new_number())),
             Some(_) => Response::error(404, NO_SUCH_PAGE),
             None => site::unknown_backend(backend),
         }),
@@ -242,7 +241,7 @@ fn any_tester(board: &Board) -> Response {
             "no tester is configured; add [INSTALLED_BACKENDS.message_tester] with ENGINE = \"bucket\" to the settings",
         );
     };
-    Response::redirect(form::conversation(&tester.name, &new_number()))
+    Response::redirect(address(&tester.name, &new_number()))
 }
 
 fn new_number() -> String {
@@ -256,6 +255,16 @@ fn html(template: &impl Template) -> Response {
     match template.render() {
         Ok(page) => guarded(Response::html(page)),
         Err(error) => unmade(&error),
+    }
+}
+
+/// Where the page of one conversation is.
+pub fn address(backend: &str, identity: &str) -> String {
+    let backend = form::encode(backend);
+    match identity {
+        // In a path browsers take these two for "here" and "up", encoded or not (WHATWG URL clause 4.4), and would never arrive.
+        "." | ".." => format!("/httptester/{backend}/?identity={identity}"),
+        _ => format!("/httptester/{backend}/{}/", form::encode(identity)),
     }
 }
 
@@ -283,7 +292,7 @@ mod filters {
     /// The address of a conversation.
     #[askama::filter_fn]
     pub fn conversation(identity: &str, _: &dyn askama::Values, backend: &str) -> askama::Result<String> {
-        Ok(super::form::conversation(backend, identity))
+        Ok(super::address(backend, identity))
     }
 
     /// A time for people: the day and the second, in UTC.
@@ -296,5 +305,16 @@ mod filters {
     #[askama::filter_fn]
     pub fn side(direction: &Direction, _: &dyn askama::Values) -> askama::Result<&'static str> {
         Ok(direction.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::address;
+
+    #[test]
+    fn the_address_of_a_conversation_stays_one() {
+        assert_eq!(address("my tester", "1/2"), "/httptester/my%20tester/1%2F2/");
+        assert_eq!(address("tester", ".."), "/httptester/tester/?identity=..");
     }
 }

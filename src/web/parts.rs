@@ -2,9 +2,9 @@
 //!
 //! Nothing is sent or stored. A page thread does the counting, so that a long text does not hold up the listener.
 
-use super::form;
-use super::http::{Request, Response};
 use super::site;
+use crate::http::form;
+use crate::http::{Request, Response};
 use crate::hub::board::Board;
 use crate::message::TEXT_LIMIT;
 use crate::pdu::{Count, Language, Splitting, count};

@@ -4,9 +4,9 @@
 //! answer from the router's thread once it is on disk; what has to read the store goes to the page threads.
 
 use super::door::{Reply, Site as Serve};
-use super::form;
 use super::guard;
-use super::http::{Request, Response};
+use super::intake::Gateways;
+use crate::http::{Request, Response, form};
 use crate::hub::board::Board;
 use crate::hub::event::{Event, Mouth, Question, Told};
 use crate::message::{Connection, Draft, Incoming, MessageId, State, Wishes};
@@ -42,16 +42,30 @@ pub struct Access {
     pub hosts: Vec<String>,
 }
 
+impl Access {
+    /// Whether this request may ask at all.
+    pub fn admit(&self, request: &Request) -> Result<(), Response> {
+        if request.is_local() {
+            return Ok(());
+        }
+        match &self.token {
+            // A probe of the machine's health needs no secret, and tells none.
+            Some(_) if request.path() == "/healthz" => {}
+            Some(token) => guard::check_token(request, token.expose()).map_err(|denied| denied.response())?,
+            None => guard::check_host(request.host(), &self.hosts).map_err(|denied| denied.response())?,
+        }
+        guard::check_same_origin(request).map_err(|denied| denied.response())
+    }
+}
+
 /// The site.
 pub struct Site {
-    /// The way to the router.
-    pub mouth: Mouth,
     /// How everything is.
     pub board: Board,
     /// The way to the page threads.
     pub readers: Sender<Read>,
-    /// Who may ask.
-    pub access: Access,
+    /// Who may ask, the way to the router, and what gateways need.
+    pub gateways: Gateways,
 }
 
 /// A message as a program says it; the command line says it in the same way.
@@ -101,13 +115,16 @@ struct NewState {
 
 impl Serve for Site {
     fn serve(&mut self, request: Request, reply: Reply) {
-        if let Err(denied) = self.admit(&request) {
-            return reply.send(denied);
-        }
         let Some(segments) = request.segments() else {
             return reply.send(Response::error(400, "the path is not UTF-8 once it is decoded"));
         };
         let path: Vec<&str> = segments.iter().map(String::as_str).collect();
+        if let ["http" | "backend", backend, rest @ ..] = path.as_slice() {
+            return self.gateways.serve(backend, rest, &request, reply);
+        }
+        if let Err(denied) = self.gateways.access.admit(&request) {
+            return reply.send(denied);
+        }
         let method = request.method();
         match (method, path.as_slice()) {
             ("GET" | "HEAD", ["healthz"]) => {
@@ -145,21 +162,6 @@ impl Serve for Site {
 }
 
 impl Site {
-    fn admit(&self, request: &Request) -> Result<(), Response> {
-        if request.is_local() {
-            return Ok(());
-        }
-        match &self.access.token {
-            // A probe of the machine's health needs no secret, and tells none.
-            Some(_) if request.path() == "/healthz" => {}
-            Some(token) => guard::check_token(request, token.expose()).map_err(|denied| denied.response())?,
-            None => {
-                guard::check_host(request.host(), &self.access.hosts).map_err(|denied| denied.response())?
-            }
-        }
-        guard::check_same_origin(request).map_err(|denied| denied.response())
-    }
-
     /// `identity` and `text` of a form become one inbound message of a tester backend.
     fn tester_message(&self, backend: &str, request: &Request, reply: Reply) {
         match self.board.backend(backend) {
@@ -181,7 +183,7 @@ impl Site {
         };
         // The page's own form asks to be sent back to the conversation.
         let back = form::field(&pairs, "page").map(|_| {
-            let page = form::conversation(backend, identity);
+            let page = super::pages::address(backend, identity);
             let joint = if page.contains('?') { '&' } else { '?' };
             format!("{page}{joint}sent=")
         });
@@ -278,14 +280,20 @@ impl Site {
     }
 
     fn say(&self, event: Event) {
-        if let Err((event, refused)) = self.mouth.try_say(event) {
-            match event {
-                Event::Accept { told, .. } | Event::Submit { told, .. } => told(Err(refused)),
-                Event::Decide { told, .. } => told(Err(refused)),
-                Event::Ask { question, .. } => question.answer(Err(refused.reason)),
-                // Nothing else is said here.
-                _ => {}
-            }
+        say(&self.gateways.mouth, event);
+    }
+}
+
+/// Says it to the router, or tells at once that it is too busy.
+pub(super) fn say(mouth: &Mouth, event: Event) {
+    if let Err((event, refused)) = mouth.try_say(event) {
+        match event {
+            Event::Accept { told, .. } | Event::Submit { told, .. } => told(Err(refused)),
+            Event::Report { told, .. } => told(Err(refused)),
+            Event::Decide { told, .. } => told(Err(refused)),
+            Event::Ask { question, .. } => question.answer(Err(refused.reason)),
+            // Nothing else is said here.
+            _ => {}
         }
     }
 }

@@ -12,7 +12,7 @@ mod support;
 use std::io::Write;
 
 use rapidsms::web::door::Limits;
-use rapidsms::web::http::Response;
+use rapidsms::http::Response;
 use support::{BIG, TestDoor, cases};
 
 fn open() -> TestDoor {

@@ -24,7 +24,7 @@
 
 use super::daemon::{Answer, Daemon, Ended, PATIENCE};
 use rapidsms::apps::{App, AppError, Flow, Host, LateAnswer, Message};
-use rapidsms::backends::{Backend, BackendError, Engine};
+use rapidsms::backends::{Backend, Engine};
 use rapidsms::message::{Connection, Direction, MessageId, Outgoing, Receipt, SendFailure, State};
 use rapidsms::registry::{AppKind, Registry};
 use rapidsms::settings::{AppSpec, BackendSettings, EngineSpec};
@@ -93,20 +93,17 @@ pub fn start_rig(folder: tempfile::TempDir) -> Daemon {
 // The engine and the app
 
 const PEER: Engine = Engine {
-    spec: EngineSpec {
-        name: "peer",
-        aliases: &[],
-        keys: &[],
-        built: true,
-        tester: true,
-        about: "does what the text asks for",
-    },
     window: 8,
-    asks: false,
-    splitting: |_| None,
-    build: |settings: &BackendSettings| -> Result<Box<dyn Backend>, BackendError> {
-        Ok(Box::new(Peer { name: settings.name.clone() }))
-    },
+    ..Engine::plain(SPEC, |settings: &BackendSettings| Ok(Box::new(Peer { name: settings.name.clone() })))
+};
+
+const SPEC: EngineSpec = EngineSpec {
+    name: "peer",
+    aliases: &[],
+    keys: &[],
+    built: true,
+    tester: true,
+    about: "does what the text asks for",
 };
 
 struct Peer {

@@ -31,19 +31,20 @@ use pins::PinMemory;
 
 /// What the settings know of this engine.
 pub const ENGINE: Engine = Engine {
-    spec: EngineSpec {
-        name: "gsm",
-        aliases: &["rapidsms.backends.gsm"],
-        keys: rules::KEYS,
-        built: true,
-        tester: false,
-        about: "a GSM modem on a serial port",
-    },
     // One on its way and one at hand, so that the modem never waits for the disk.
     window: 2,
     asks: true,
     splitting: |settings| Rules::of(settings).ok().map(|rules| rules.splitting),
-    build,
+    ..Engine::plain(SPEC, build)
+};
+
+const SPEC: EngineSpec = EngineSpec {
+    name: "gsm",
+    aliases: &["rapidsms.backends.gsm"],
+    keys: rules::KEYS,
+    built: true,
+    tester: false,
+    about: "a GSM modem on a serial port",
 };
 
 struct Gsm {

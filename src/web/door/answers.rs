@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::connection::{Connection, Flushed, Phase, Received, Then};
 use super::event_loop::{EventLoop, Next};
 use super::reply::{Completion, Place, StreamBuffer, Taken};
-use crate::web::http::{AnswerForm, Response};
+use crate::http::{AnswerForm, Response};
 
 /// How often one stream is refilled before the others have their turn.
 const STREAM_ROUNDS: usize = 4;

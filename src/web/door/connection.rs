@@ -13,8 +13,8 @@ use std::time::Instant;
 use super::Limits;
 use super::reply::StreamBuffer;
 use super::socket::Socket;
-use crate::web::http::AnswerForm;
-use crate::web::reader::RequestReader;
+use crate::http::AnswerForm;
+use crate::http::reader::RequestReader;
 
 pub(super) struct Connection {
     pub(super) socket: Socket,

@@ -21,8 +21,8 @@ use super::connection::{Connection, Flushed, Phase, Received, Then, Ticket};
 use super::reply::{Completion, Place, Shared};
 use super::socket::Listener;
 use super::{Limits, Reply, Site};
-use crate::web::http::{AnswerForm, Request, Response};
-use crate::web::reader::{Progress, Refusal};
+use crate::http::reader::{Progress, Refusal};
+use crate::http::{AnswerForm, Request, Response};
 
 pub(super) const LISTENER: Token = Token(usize::MAX);
 pub(super) const WAKER: Token = Token(usize::MAX - 1);

@@ -30,8 +30,8 @@ use mio::{Interest, Poll, Waker};
 
 pub use reply::{EventStream, Gone, Reply};
 
-use super::http::Request;
-use super::reader::Sizes;
+use crate::http::Request;
+use crate::http::reader::Sizes;
 use event_loop::EventLoop;
 use reply::Shared;
 use socket::Listener;

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use mio::Waker;
 
 use super::Figures;
-use crate::web::http::Response;
+use crate::http::Response;
 
 /// Where an answer belongs: a slot, and the request in it. An answer that comes too late matches no request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use rapidsms::web::door::Limits;
-use rapidsms::web::http::Response;
+use rapidsms::http::Response;
 
 use super::support::{Client, TestDoor};
 

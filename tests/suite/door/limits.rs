@@ -4,8 +4,8 @@ use std::io::Write;
 use std::time::Duration;
 
 use rapidsms::web::door::Limits;
-use rapidsms::web::http::Response;
-use rapidsms::web::reader::Sizes;
+use rapidsms::http::Response;
+use rapidsms::http::reader::Sizes;
 
 use super::support::TestDoor;
 

@@ -1,7 +1,7 @@
 //! Bytes to requests: the tables of `tests/requests`, sizes, and the property that cutting does not matter.
 
 use proptest::prelude::*;
-use rapidsms::web::reader::{Progress, Refusal, RequestReader, Sizes};
+use rapidsms::http::reader::{Progress, Refusal, RequestReader, Sizes};
 
 use super::support::cases;
 

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rapidsms::web::door::{Door, DoorHandle, EventStream, Limits, Reply};
-use rapidsms::web::http::{Request, Response};
+use rapidsms::http::{Request, Response};
 
 /// A read that waits longer than this has failed; no test waits for it on purpose.
 const PATIENCE: Duration = Duration::from_secs(20);

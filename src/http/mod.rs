@@ -1,8 +1,13 @@
 //! Plain data of HTTP/1.1: one whole [`Request`] in, one [`Response`] out (RFC 9110).
 //!
-//! Nothing here opens, reads or waits. A `Request` exists only once all of it has arrived and has passed the
-//! checks of [`super::reader`]; a `Response` becomes bytes in the door, which alone writes the headers that frame
+//! [`reader`] turns bytes into requests and refuses what is malformed, [`form`] reads forms, [`secret`] compares secrets.
+//! Nothing in these opens, reads or waits. A `Request` exists only once all of it has arrived and has passed the
+//! checks of [`reader`]; a `Response` becomes bytes in the door, which alone writes the headers that frame
 //! a message (`Content-Length`, `Connection`, `Date`), so no answer can disagree with its own body.
+
+pub mod form;
+pub mod reader;
+pub mod secret;
 
 use std::borrow::Cow;
 use std::io::Write as _;
@@ -17,35 +22,48 @@ use serde::Serialize;
 /// however many headers it has.
 #[derive(Clone, Debug)]
 pub struct Request {
-    pub(super) head: String,
-    pub(super) method: Range<usize>,
-    pub(super) path: Range<usize>,
-    pub(super) query: Range<usize>,
-    pub(super) host: Option<Range<usize>>,
-    pub(super) headers: Vec<(Range<usize>, Range<usize>)>,
-    pub(super) body: Vec<u8>,
-    pub(super) peer: Option<SocketAddr>,
-    pub(super) form: AnswerForm,
+    pub(crate) head: String,
+    pub(crate) method: Range<usize>,
+    pub(crate) path: Range<usize>,
+    pub(crate) query: Range<usize>,
+    pub(crate) host: Option<Range<usize>>,
+    pub(crate) headers: Vec<(Range<usize>, Range<usize>)>,
+    pub(crate) body: Vec<u8>,
+    pub(crate) peer: Option<SocketAddr>,
+    pub(crate) form: AnswerForm,
 }
 
 /// What the request's own head decides about the shape of its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct AnswerForm {
+pub(crate) struct AnswerForm {
     /// The connection may carry another request afterwards.
-    pub(super) keep_alive: bool,
+    pub(crate) keep_alive: bool,
     /// The client speaks HTTP/1.0: no chunked framing, and keep-alive has to be said.
-    pub(super) http_1_0: bool,
+    pub(crate) http_1_0: bool,
     /// The method is HEAD: headers as for GET, no body.
-    pub(super) head_only: bool,
+    pub(crate) head_only: bool,
 }
 
 impl AnswerForm {
     /// The form of an answer to something that could not be understood as a request.
-    pub(super) const CLOSING: AnswerForm =
+    pub(crate) const CLOSING: AnswerForm =
         AnswerForm { keep_alive: false, http_1_0: false, head_only: false };
 }
 
 impl Request {
+    /// The one whole request that these bytes are, under the listener's usual limits: for tests and rehearsals.
+    pub fn parse(bytes: &[u8], peer: Option<SocketAddr>) -> Result<Request, String> {
+        let mut reader = reader::RequestReader::new(reader::Sizes::default(), peer);
+        reader.push(bytes);
+        match reader.advance().map_err(|refusal| refusal.sentence.into_owned())? {
+            reader::Progress::Request(request) if reader.is_empty() => Ok(request),
+            reader::Progress::Request(_) => Err("something follows the request".into()),
+            reader::Progress::NeedsBytes | reader::Progress::NeedsContinue => {
+                Err("the request is not whole".into())
+            }
+        }
+    }
+
     /// The method as it was sent; methods are case-sensitive (RFC 9110 clause 9.1).
     pub fn method(&self) -> &str {
         self.piece(&self.method)
@@ -280,7 +298,7 @@ impl Response {
     }
 
     /// Appends the head (and a small body) to `out`; hands back a body too large to be worth copying.
-    pub(super) fn write(self, form: AnswerForm, date: &str, out: &mut Vec<u8>) -> Cow<'static, [u8]> {
+    pub(crate) fn write(self, form: AnswerForm, date: &str, out: &mut Vec<u8>) -> Cow<'static, [u8]> {
         if let Some(fault) = &self.fault {
             log::error!("an answer was replaced by 500: {fault}");
             return Response::error(500, "the answer could not be sent; the log says why")
@@ -304,7 +322,7 @@ impl Response {
     }
 
     /// Appends the head of an answer whose body has no known end: an event stream.
-    pub(super) fn write_stream_head(&self, form: AnswerForm, date: &str, out: &mut Vec<u8>) {
+    pub(crate) fn write_stream_head(&self, form: AnswerForm, date: &str, out: &mut Vec<u8>) {
         self.write_status_and_headers(form, date, out);
         if !form.http_1_0 {
             out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");

@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::ops::Range;
 
-use super::http::{AnswerForm, Request, Response};
+use super::{AnswerForm, Request, Response};
 
 /// How large the parts of one request may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,11 +41,11 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    pub(super) fn new(status: u16, sentence: impl Into<Cow<'static, str>>) -> Refusal {
+    pub(crate) fn new(status: u16, sentence: impl Into<Cow<'static, str>>) -> Refusal {
         Refusal { status, sentence: sentence.into() }
     }
 
-    pub(super) fn response(&self) -> Response {
+    pub(crate) fn response(&self) -> Response {
         Response::error(self.status, &self.sentence)
     }
 }
@@ -369,7 +369,7 @@ fn body_length(
 }
 
 /// `uri-host [ ":" port ]` (RFC 9110 clause 7.2), and not empty.
-pub(super) fn is_host(host: &str) -> bool {
+pub(crate) fn is_host(host: &str) -> bool {
     let (name, port) = split_port(host);
     let good_port = port.is_none_or(|port| {
         port.is_empty() || (port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok())
@@ -390,7 +390,7 @@ pub(super) fn is_host(host: &str) -> bool {
 }
 
 /// Host and port apart; brackets stay on an IPv6 address.
-pub(super) fn split_port(host: &str) -> (&str, Option<&str>) {
+pub(crate) fn split_port(host: &str) -> (&str, Option<&str>) {
     let after_address = host.rfind(']').map_or(0, |bracket| bracket + 1);
     match host[after_address..].find(':') {
         Some(colon) => (&host[..after_address + colon], Some(&host[after_address + colon + 1..])),

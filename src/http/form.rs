@@ -31,16 +31,6 @@ pub fn encode(segment: &str) -> String {
     percent_encoding::utf8_percent_encode(segment, KEPT).to_string()
 }
 
-/// Where the page of one conversation is.
-pub fn conversation(backend: &str, identity: &str) -> String {
-    let backend = encode(backend);
-    match identity {
-        // In a path browsers take these two for "here" and "up", encoded or not (WHATWG URL clause 4.4), and would never arrive.
-        "." | ".." => format!("/httptester/{backend}/?identity={identity}"),
-        _ => format!("/httptester/{backend}/{}/", encode(identity)),
-    }
-}
-
 fn decode(piece: &[u8]) -> Option<String> {
     let plus: Cow<'_, [u8]> = if piece.contains(&b'+') {
         piece.iter().map(|octet| if *octet == b'+' { b' ' } else { *octet }).collect::<Vec<u8>>().into()
@@ -78,7 +68,5 @@ mod tests {
     fn encodes_segments() {
         assert_eq!(encode("+1 555/a?b#c&d%"), "%2B1%20555%2Fa%3Fb%23c%26d%25");
         assert_eq!(encode("a@b.c"), "a%40b.c");
-        assert_eq!(conversation("my tester", "1/2"), "/httptester/my%20tester/1%2F2/");
-        assert_eq!(conversation("tester", ".."), "/httptester/tester/?identity=..");
     }
 }
