@@ -45,8 +45,9 @@ impl Headers {
     }
 
     /// All values of a header; `name` in small letters.
-    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.lines.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_str())
+    pub fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+        let name = name.to_string();
+        self.lines.iter().filter(move |(known, _)| *known == name).map(|(_, value)| value.as_str())
     }
 
     /// The names, in small letters.

@@ -3,6 +3,7 @@
 //! A mail is never marked, moved or deleted before the router has it. A process that ends in between finds the mail again, and the router knows
 //! it by its key. Where the server can tell of new mail (IDLE, RFC 2177) nothing is polled.
 
+use super::Health;
 use super::headers::Headers;
 use super::read::{self, FETCH_LIMIT, Fetched, Letter, NO_SENDER, Reading};
 use super::rules::{Receiving, Security};
@@ -37,6 +38,8 @@ pub struct Hand<'a> {
     pub receiving: &'a Receiving,
     /// The mails.
     pub reading: &'a Reading,
+    /// What is said of both hands.
+    pub health: &'a Health,
 }
 
 /// Why a session is over.
@@ -64,7 +67,7 @@ pub fn run(line: &Line, hand: &Hand<'_>) -> Result<(), BackendError> {
         let ended = match Mailbox::open(&wake, hand, &trust, line, &mut passed) {
             Ok(mut mailbox) => {
                 worked = true;
-                line.up(&mailbox.sentence());
+                hand.health.receives(line, mailbox.sentence());
                 match mailbox.work() {
                     Ok(never) => match never {},
                     Err(end) => end,
@@ -234,7 +237,7 @@ impl<'a> Mailbox<'a> {
             Err(refused) => refused,
         };
         if refused.is_temporary() {
-            self.line.note(&format!("mail waits on the server: {refused}"));
+            self.hand.health.mentions(self.line, &format!("mail waits on the server: {refused}"));
             return Ok(false);
         }
         // What cannot be a message is kept with its octets all the same.
@@ -265,6 +268,10 @@ impl<'a> Mailbox<'a> {
                 );
                 self.pass(uid);
                 return Ok(None);
+            }
+            // The library says so, too, of an answer that it cannot read.
+            Err(imap::Error::Bye(bye)) if bye.information.starts_with("no explanation") => {
+                return Err(End::Unreadable(uid, "the answer cannot be read".into()));
             }
             Err(error @ (imap::Error::Io(_) | imap::Error::ConnectionLost | imap::Error::Bye(_))) => {
                 return Err(self.lost("does not give a mail", &error));
@@ -316,8 +323,10 @@ impl<'a> Mailbox<'a> {
     /// Waits until the server tells of new mail, or for a while.
     fn idle(&mut self) -> Result<(), End> {
         self.leash.step(ANSWER_LIMIT);
-        let handle = &mut self.session.idle();
-        let waited = handle.timeout(IDLE_TIME).keepalive(false).wait_while(|news| !is_new_mail(&news));
+        let waited = {
+            let mut handle = self.session.idle();
+            handle.timeout(IDLE_TIME).keepalive(false).wait_while(|news| !is_new_mail(&news))
+        };
         waited.map(drop).map_err(|error| self.lost("does not wait for mail", &error))
     }
 

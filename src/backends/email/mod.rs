@@ -34,11 +34,11 @@ pub mod write;
 pub use rules::{Account, Peer, Receiving, Rules, Security, Sending};
 pub use smtp::stuffed;
 
-use super::line::Hand;
-use super::{Backend, BackendError, Engine, Line};
+use super::{Backend, BackendError, Engine, Hand, Line};
 use crate::message::{Outgoing, Receipt, SendFailure};
 use crate::settings::{BackendSettings, EngineSpec};
 use lettre::transport::smtp::response::Response;
+use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 /// What the settings know of this engine.
@@ -64,6 +64,41 @@ struct Email {
     rules: Rules,
 }
 
+/// How both hands are, as one sentence: what one says must not hide what the other said.
+#[derive(Default)]
+struct Health {
+    said: Mutex<(Option<String>, Option<String>)>,
+}
+
+impl Health {
+    /// Mail comes in: from now on messages can be sent as well, which may fail one by one.
+    fn receives(&self, line: &Line, sentence: String) {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        said.0 = Some(sentence);
+        line.up(&sentence_of(&said));
+    }
+
+    /// Something about receiving that changes nothing.
+    fn mentions(&self, line: &Line, sentence: &str) {
+        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        line.note(&format!("{sentence}; {}", sentence_of(&said)));
+    }
+
+    /// Why nothing can be sent at the moment, or nothing of the kind.
+    fn sends(&self, line: &Line, trouble: Option<&str>) {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        said.1 = trouble.map(|why| format!("nothing can be sent at the moment: {why}"));
+        // Until mail comes in the backend is not up, and says so itself.
+        if said.0.is_some() {
+            line.note(&sentence_of(&said));
+        }
+    }
+}
+
+fn sentence_of((receiving, sending): &(Option<String>, Option<String>)) -> String {
+    [sending, receiving].into_iter().flatten().cloned().collect::<Vec<_>>().join("; ")
+}
+
 fn build(settings: &BackendSettings) -> Result<Box<dyn Backend>, BackendError> {
     Ok(Box::new(Email { rules: Rules::of(settings)? }))
 }
@@ -74,9 +109,10 @@ impl Backend for Email {
             log::warn!("backend {}: {warning}", line.name());
         }
         let Rules { receiving, sending, reading, writing, .. } = &self.rules;
-        let send = smtp::Hand { sending, writing, alone: receiving.is_none() };
+        let health = Health::default();
+        let send = smtp::Hand { sending, writing, alone: receiving.is_none(), health: &health };
         let Some(receiving) = receiving else { return smtp::run(line, &send) };
-        let receive = imap::Hand { receiving, reading };
+        let receive = imap::Hand { receiving, reading, health: &health };
         let hands: Vec<(&'static str, Hand<'_>)> = vec![
             ("receive", Box::new(move |line: &Line| imap::run(line, &receive))),
             ("send", Box::new(move |line: &Line| smtp::run(line, &send))),

@@ -3,7 +3,8 @@
 //! The commands, the answers and the address rules are lettre's; the connection is ours, because a stop and a deadline must reach it. What may have
 //! left is known at every instant: before the final dot nothing has, after it only the server's answer tells.
 
-use super::rules::{Account, Sending};
+use super::Health;
+use super::rules::{Account, Security, Sending};
 use super::stream::{Leash, Stream, Wake, trust};
 use super::write::{Composed, Thread, Writing, compose, thread_of};
 use crate::backends::{BackendError, Line, Mail};
@@ -53,6 +54,8 @@ pub struct Hand<'a> {
     pub writing: &'a Writing,
     /// Whether this hand says that messages can be sent; else the one that receives does.
     pub alone: bool,
+    /// What is said of both hands.
+    pub health: &'a Health,
 }
 
 /// Sends until it is time to stop.
@@ -70,14 +73,16 @@ pub fn run(line: &Line, hand: &Hand<'_>) -> Result<(), BackendError> {
                 return Err(BackendError::Lost(why));
             }
             log::warn!("backend {}: sending does not work at the moment: {why}", line.name());
-            line.note(&format!("mail comes in; sending does not work at the moment: {why}"));
+            hand.health.sends(line, Some(&why));
             None
         }
     };
     if hand.alone {
-        line.up(&format!("sending by {} port {}", peer.host, peer.port));
+        hand.health.receives(line, format!("sending by {} port {}", peer.host, peer.port));
     }
-    let mut works = session.is_some();
+    // A password that has worked may be refused by mistake later.
+    let mut has_worked = session.is_some();
+    let mut troubled = session.is_none();
     loop {
         match line.next(session.is_some().then_some(KEEP)) {
             Mail::Nothing => close(&mut session),
@@ -87,24 +92,22 @@ pub fn run(line: &Line, hand: &Hand<'_>) -> Result<(), BackendError> {
             }
             Mail::Send(outgoing) => {
                 let result = attempt(&wake, hand, &trust, &mut session, &outgoing);
+                if troubled && matches!(result, Ok(_) | Err(Trouble::Verdict(_))) {
+                    (troubled, has_worked) = (false, true);
+                    hand.health.sends(line, None);
+                }
                 match result {
-                    Ok(receipt) => {
-                        if !works {
-                            works = true;
-                            line.note(&format!("sending by {} works again", peer.host));
-                        }
-                        line.sent(outgoing.id, Ok(receipt));
-                    }
+                    Ok(receipt) => line.sent(outgoing.id, Ok(receipt)),
                     Err(Trouble::Verdict(failure)) => line.sent(outgoing.id, Err(failure)),
                     Err(Trouble::Connection(why)) => {
-                        works = false;
-                        line.note(&format!("sending does not work at the moment: {why}"));
+                        troubled = true;
+                        hand.health.sends(line, Some(&why));
                         line.sent(outgoing.id, Err(SendFailure::Temporary(why)));
                     }
                     Err(Trouble::Login(why)) => {
                         line.sent(outgoing.id, Err(SendFailure::Untried(why.clone())));
-                        // A password that has worked may be refused by mistake: then it is given once more, at the next start.
-                        return Err(match works {
+                        // Then it is given once more, at the next start.
+                        return Err(match has_worked {
                             true => BackendError::Lost(why),
                             false => BackendError::Refused(why),
                         });
@@ -188,7 +191,7 @@ impl<'a> Session<'a> {
         let greeting = session.answer()?;
         session.expect(&greeting, "its greeting")?;
         session.hello()?;
-        if peer.security == super::rules::Security::StartTls {
+        if peer.security == Security::StartTls {
             if !session.server.supports_feature(Extension::StartTls) {
                 return Err(Trouble::Connection(format!(
                     "{} offers no STARTTLS at port {}, and without TLS nothing is said to it: \

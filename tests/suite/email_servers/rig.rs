@@ -30,13 +30,18 @@ pub struct Office {
 
 impl Office {
     pub fn open() -> Office {
-        for (program, package) in [("dovecot", "dovecot-imapd"), ("exim4", "exim4-daemon-light"), ("openssl", "openssl")] {
+        for (program, package) in
+            [("dovecot", "dovecot-imapd"), ("exim4", "exim4-daemon-light"), ("openssl", "openssl")]
+        {
             assert!(
                 path_of(program).is_some(),
                 "this test needs {program}: install the Debian package {package} (scripts/test does it)"
             );
         }
-        assert!(rustix_is_root(), "Dovecot and Exim hand mailboxes to the user mail, which only root may: run the tests as root");
+        assert!(
+            rustix_is_root(),
+            "Dovecot and Exim hand mailboxes to the user mail, which only root may: run the tests as root"
+        );
         let folder = tempfile::tempdir().unwrap();
         let open = |path: &Path| fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
         open(folder.path());
@@ -73,7 +78,12 @@ impl Office {
         let made = Command::new("openssl")
             .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"])
             .args(["-keyout", "key.pem", "-out", "cert.pem", "-days", "2", "-subj", &format!("/CN={name}")])
-            .args(["-addext", &format!("subjectAltName=DNS:{name}"), "-addext", "basicConstraints=critical,CA:FALSE"])
+            .args([
+                "-addext",
+                &format!("subjectAltName=DNS:{name}"),
+                "-addext",
+                "basicConstraints=critical,CA:FALSE",
+            ])
             .current_dir(self.folder.path())
             .output()
             .unwrap();
@@ -96,7 +106,11 @@ impl Office {
 
     pub fn start_smtp(&mut self) {
         let mut command = Command::new("exim4");
-        command.arg("-bdf").arg("-C").arg(self.path("exim.conf")).args(["-oX", &format!("127.0.0.1:{}", self.smtp)]);
+        command
+            .arg("-bdf")
+            .arg("-C")
+            .arg(self.path("exim.conf"))
+            .args(["-oX", &format!("127.0.0.1:{}", self.smtp)]);
         self.exim = Some(Server::start(command));
         let deadline = Instant::now() + PATIENCE;
         while TcpStream::connect(("127.0.0.1", self.smtp)).is_err() {
@@ -109,7 +123,7 @@ impl Office {
     }
 
     pub fn exim_log(&self) -> String {
-        let log = fs::read_to_string(self.path("exim-main.log")).unwrap_or_default();
+        let log = fs::read_to_string(self.path("spool/exim-main.log")).unwrap_or_default();
         let said = self.exim.as_ref().map(Server::log).unwrap_or_default();
         format!("{log}\n{said}")
     }
@@ -139,7 +153,8 @@ impl Office {
                 give_to_mail(&folder);
             }
         }
-        let number = fs::read_dir(mailbox.join("new")).unwrap().count() + fs::read_dir(mailbox.join("cur")).unwrap().count();
+        let number = fs::read_dir(mailbox.join("new")).unwrap().count()
+            + fs::read_dir(mailbox.join("cur")).unwrap().count();
         let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
         let name = format!("{}.{number}N{nanos}.test", nanos / 1_000_000_000);
         let made = mailbox.join("tmp").join(&name);
@@ -177,9 +192,10 @@ impl Office {
 
     /// Whether the mail with this name is marked as read.
     pub fn is_read(&self, address: &str, name: &str) -> bool {
-        let flags = self.mails(address, "").into_iter().find_map(|(found, _)| {
-            found.strip_prefix(name).map(|rest| rest.to_string())
-        });
+        let flags = self
+            .mails(address, "")
+            .into_iter()
+            .find_map(|(found, _)| found.strip_prefix(name).map(|rest| rest.to_string()));
         flags.is_some_and(|flags| flags.contains('S'))
     }
 
@@ -234,7 +250,7 @@ impl Office {
     fn exim_settings(&self) -> String {
         let folder = self.folder.path().display();
         format!(
-            "primary_hostname = mx.example.org\nspool_directory = {folder}/spool\nlog_file_path = {folder}/exim-%s.log\n\
+            "primary_hostname = mx.example.org\nspool_directory = {folder}/spool\nlog_file_path = {folder}/spool/exim-%s.log\n\
              pid_file_path = {folder}/spool/exim.pid\nlocal_interfaces = 127.0.0.1\ntls_advertise_hosts = *\n\
              tls_certificate = {folder}/cert.pem\ntls_privatekey = {folder}/key.pem\ndsn_advertise_hosts = *\n\
              auth_advertise_hosts = ${{if eq{{$tls_in_cipher}}{{}}{{}}{{*}}}}\nqualify_domain = example.org\nkeep_environment =\n\
@@ -269,7 +285,8 @@ struct Server {
 
 impl Server {
     fn start(mut command: Command) -> Server {
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child =
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let stderr = child.stderr.take().unwrap();
         let log: Arc<(Mutex<(Vec<String>, bool)>, Condvar)> = Arc::default();
         let written = Arc::clone(&log);
@@ -292,7 +309,8 @@ impl Server {
     #[track_caller]
     fn wait_for(&self, part: &str, times: usize) {
         let guard = self.log.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let there = |log: &(Vec<String>, bool)| log.0.iter().filter(|line| line.contains(part)).count() >= times;
+        let there =
+            |log: &(Vec<String>, bool)| log.0.iter().filter(|line| line.contains(part)).count() >= times;
         let (guard, _) = self
             .log
             .1

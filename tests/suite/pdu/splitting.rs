@@ -105,7 +105,7 @@ fn culprits_are_named_once_in_order() {
     let plan = planned("çay “ile” ş ç ok €");
     assert_eq!(plan.alphabet, Alphabet::Ucs2);
     assert_eq!(plan.culprits, ['ç', '“', '”', 'ş']);
-    assert_eq!(planned("Çà va? [€]").culprits, []);
+    assert!(planned("Çà va? [€]").culprits.is_empty());
 }
 
 /// 23.038 annex A: a language's tables are used where one is allowed and a part is saved, not else.
