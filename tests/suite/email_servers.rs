@@ -181,7 +181,7 @@ fn nothing_is_lost_or_repeated_when_servers_restart_and_number_anew() {
 #[test]
 fn a_wrong_password_is_given_once() {
     let office = Office::open();
-    let daemon = start(&office, "password = \"wrong\"");
+    let daemon = start(&office, &format!("password = \"wrong\"\nsmtp_password = {PASSWORD:?}"));
     let sentence = wait_for_state(&daemon, "parked", "refuses the login of sms@example.org");
     assert!(!sentence.contains("wrong") && !daemon.log().contains("\"wrong\""), "{sentence}");
     // What is sent meanwhile is kept for a person.

@@ -29,8 +29,8 @@ const WORKED: Duration = Duration::from_secs(10);
 /// The first and the longest wait when the router cannot take mail.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
-/// So many mails that cannot be fetched are passed over.
-const PASSED_LIMIT: usize = 1000;
+/// So many mails are remembered with which there is nothing more to do, although the server may go on to call them unread.
+const PASSED_LIMIT: usize = 10_000;
 
 /// What the hand goes by.
 pub struct Hand<'a> {
@@ -41,6 +41,10 @@ pub struct Hand<'a> {
     /// What is said of both hands.
     pub health: &'a Health,
 }
+
+/// UIDVALIDITY and UID of mails that are done with: taken in and marked, or such as cannot be fetched. A server that calls them unread all the same is not
+/// asked for them again and again.
+type Passed = BTreeSet<(u32, u32)>;
 
 /// Why a session is over.
 enum End {
@@ -53,7 +57,7 @@ enum End {
     /// The settings.
     Refused(String),
     /// The server's answer about this mail cannot be read; the connection is of no more use.
-    Unreadable(u32, String),
+    Unreadable((u32, u32), String),
 }
 
 /// Receives until it is time to stop.
@@ -61,7 +65,7 @@ pub fn run(line: &Line, hand: &Hand<'_>) -> Result<(), BackendError> {
     let wake = Wake::new(line, None)?;
     let trust = trust(&hand.receiving.peer)?;
     let mut worked = false;
-    let mut passed = BTreeSet::new();
+    let mut passed = Passed::new();
     loop {
         let begun = Instant::now();
         let ended = match Mailbox::open(&wake, hand, &trust, line, &mut passed) {
@@ -81,13 +85,14 @@ pub fn run(line: &Line, hand: &Hand<'_>) -> Result<(), BackendError> {
         let host = &hand.receiving.peer.host;
         match ended {
             End::Stop => return Ok(()),
-            End::Unreadable(uid, why) => {
+            End::Unreadable(place, why) => {
+                let uid = place.1;
                 log::error!(
                     "backend {}: mail {uid} in {} cannot be fetched and stays there unread: {why}",
                     line.name(),
                     hand.receiving.folder
                 );
-                passed.insert(uid);
+                pass(&mut passed, place);
             }
             End::Lost(why) if worked && begun.elapsed() >= WORKED => {
                 log::info!("backend {}: {host} ended the connection ({why}); connecting again", line.name());
@@ -107,7 +112,7 @@ struct Mailbox<'a> {
     wake: &'a Wake<'a>,
     hand: &'a Hand<'a>,
     line: &'a Line,
-    passed: &'a mut BTreeSet<u32>,
+    passed: &'a mut Passed,
     validity: u32,
     can_idle: bool,
     can_move: bool,
@@ -116,13 +121,24 @@ struct Mailbox<'a> {
 
 enum Never {}
 
+/// What came of looking for mail.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Round {
+    /// There was none.
+    None,
+    /// There was some, and it is taken in or passed over.
+    Some,
+    /// The router cannot take more at the moment.
+    Refused,
+}
+
 impl<'a> Mailbox<'a> {
     fn open(
         wake: &'a Wake<'a>,
         hand: &'a Hand<'a>,
         trust: &Arc<ClientConfig>,
         line: &'a Line,
-        passed: &'a mut BTreeSet<u32>,
+        passed: &'a mut Passed,
     ) -> Result<Mailbox<'a>, End> {
         let Receiving { peer, account, folder, .. } = hand.receiving;
         let leash = Leash::new(peer.timeout);
@@ -159,6 +175,12 @@ impl<'a> Mailbox<'a> {
             )),
             error => lost(&peer.host, "does not open the folder", &error),
         })?;
+        if opened.is_read_only {
+            return Err(End::Refused(format!(
+                "{} gives folder {folder:?} to {} for reading only, so mail could not be marked as read",
+                peer.host, account.username
+            )));
+        }
         let validity = opened.uid_validity.unwrap_or_default();
         let can_idle = can_idle && hand.receiving.idle;
         Ok(Mailbox { session, leash, wake, hand, line, passed, validity, can_idle, can_move, can_expunge })
@@ -177,17 +199,19 @@ impl<'a> Mailbox<'a> {
     fn work(&mut self) -> Result<Never, End> {
         let mut wait = FIRST_WAIT;
         loop {
-            let everything = self.take_in()?;
+            let round = self.take_in()?;
             if self.line.is_stopping() {
                 return Err(End::Stop);
             }
-            if !everything {
+            if round == Round::Refused {
                 self.wake.pause(wait);
                 wait = (wait * 2).min(LONGEST_WAIT);
                 continue;
             }
             wait = FIRST_WAIT;
-            if self.has_news() {
+            // What the server says in passing while a mail is marked or moved is heard by nobody, so one looks again before one waits: only
+            // what it says during that last look is kept.
+            if round == Round::Some || self.has_news() {
                 continue;
             }
             if self.can_idle {
@@ -198,27 +222,27 @@ impl<'a> Mailbox<'a> {
         }
     }
 
-    /// Takes in the unread mails, oldest first. `false`: the router cannot take more at the moment.
-    fn take_in(&mut self) -> Result<bool, End> {
+    /// Takes in the unread mails, oldest first.
+    fn take_in(&mut self) -> Result<Round, End> {
         self.leash.step(ANSWER_LIMIT);
         let unread = self.session.uid_search("UNSEEN UNDELETED");
         let mut unread: Vec<u32> =
             unread.map_err(|error| self.lost("cannot look for mail", &error))?.into_iter().collect();
+        unread.retain(|&uid| !self.passed.contains(&(self.validity, uid)));
         unread.sort_unstable();
+        let round = if unread.is_empty() { Round::None } else { Round::Some };
         for uid in unread {
-            if self.passed.contains(&uid) {
-                continue;
-            }
             if self.line.is_stopping() {
                 return Err(End::Stop);
             }
             if !self.take_one(uid)? {
-                return Ok(false);
+                return Ok(Round::Refused);
             }
         }
-        Ok(true)
+        Ok(round)
     }
 
+    /// `false`: the router cannot take it at the moment.
     fn take_one(&mut self, uid: u32) -> Result<bool, End> {
         let Some((octets, size)) = self.fetch(uid)? else { return Ok(true) };
         let fetched = Fetched { octets: &octets, size, place: (self.validity, uid) };
@@ -271,12 +295,12 @@ impl<'a> Mailbox<'a> {
             }
             // The library says so, too, of an answer that it cannot read.
             Err(imap::Error::Bye(bye)) if bye.information.starts_with("no explanation") => {
-                return Err(End::Unreadable(uid, "the answer cannot be read".into()));
+                return Err(End::Unreadable((self.validity, uid), "the answer cannot be read".into()));
             }
             Err(error @ (imap::Error::Io(_) | imap::Error::ConnectionLost | imap::Error::Bye(_))) => {
                 return Err(self.lost("does not give a mail", &error));
             }
-            Err(error) => return Err(End::Unreadable(uid, error.to_string())),
+            Err(error) => return Err(End::Unreadable((self.validity, uid), error.to_string())),
         };
         let found = fetched.iter().find(|fetch| fetch.uid == Some(uid) && fetch.body().is_some());
         Ok(found.map(|fetch| {
@@ -292,6 +316,7 @@ impl<'a> Mailbox<'a> {
         self.session
             .uid_store(uid.to_string(), "+FLAGS.SILENT (\\Seen)")
             .map_err(|error| self.lost("cannot mark mail as read", &error))?;
+        self.pass(uid);
         let Some(move_to) = &self.hand.receiving.move_to else { return Ok(()) };
         self.leash.step(ANSWER_LIMIT);
         let set = uid.to_string();
@@ -336,14 +361,19 @@ impl<'a> Mailbox<'a> {
     }
 
     fn pass(&mut self, uid: u32) {
-        if self.passed.len() < PASSED_LIMIT {
-            self.passed.insert(uid);
-        }
+        pass(self.passed, (self.validity, uid));
     }
 
     fn lost(&self, what: &str, error: &imap::Error) -> End {
         lost(&self.hand.receiving.peer.host, what, error)
     }
+}
+
+fn pass(passed: &mut Passed, place: (u32, u32)) {
+    if passed.len() >= PASSED_LIMIT {
+        passed.pop_first();
+    }
+    passed.insert(place);
 }
 
 fn is_new_mail(news: &UnsolicitedResponse) -> bool {

@@ -16,6 +16,8 @@ use tempfile::TempDir;
 pub const SMS: &str = "sms@example.org";
 pub const PASSWORD: &str = "a secret \"with\" \\signs";
 pub const ADA: &str = "ada@example.com";
+/// To whom all mailboxes belong: Exim with settings of its own may become nobody else.
+const MAIL_USER: &str = "Debian-exim";
 
 /// Both servers and their mailboxes.
 pub struct Office {
@@ -40,19 +42,22 @@ impl Office {
         }
         assert!(
             rustix_is_root(),
-            "Dovecot and Exim hand mailboxes to the user mail, which only root may: run the tests as root"
+            "Dovecot and Exim work as users of their own, which only root may give them: run the tests as root"
         );
         let folder = tempfile::tempdir().unwrap();
         let open = |path: &Path| fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
         open(folder.path());
         fs::create_dir(folder.path().join("mail")).unwrap();
         give_to_mail(&folder.path().join("mail"));
+        // Exim writes to no folder whose name a stranger made up: those who get mail have one.
+        for name in [SMS, ADA] {
+            fs::create_dir(folder.path().join("mail").join(name)).unwrap();
+            give_to_mail(&folder.path().join("mail").join(name));
+        }
         for name in ["run", "state", "spool"] {
             fs::create_dir(folder.path().join(name)).unwrap();
         }
-        // Exim works as its own user below its spool.
-        let exim = user("Debian-exim").unwrap_or((0, 0));
-        chown(folder.path().join("spool"), Some(exim.0), Some(exim.1)).unwrap();
+        give_to_mail(&folder.path().join("spool"));
         let [imap, imaps, smtp] = free_ports();
         let mut office = Office { folder, imap, imaps, smtp, dovecot: None, exim: None };
         office.certify("localhost");
@@ -239,9 +244,9 @@ impl Office {
             "base_dir = {folder}/run\nstate_dir = {folder}/state\nlog_path = /dev/stderr\nauth_verbose = yes\n\
              protocols = imap\nlisten = 127.0.0.1\nssl = yes\nssl_cert = <{folder}/cert.pem\nssl_key = <{folder}/key.pem\n\
              disable_plaintext_auth = no\nmail_location = maildir:{folder}/mail/%u\nfirst_valid_uid = 1\n\
-             mail_uid = mail\nmail_gid = mail\nmaildir_very_dirty_syncs = no\n\
+             mail_uid = {MAIL_USER}\nmail_gid = {MAIL_USER}\nmaildir_very_dirty_syncs = no\n\
              passdb {{\n  driver = passwd-file\n  args = scheme=PLAIN username_format=%u {folder}/users\n}}\n\
-             userdb {{\n  driver = static\n  args = uid=mail gid=mail home={folder}/mail/%u\n}}\n\
+             userdb {{\n  driver = static\n  args = uid={MAIL_USER} gid={MAIL_USER} home={folder}/mail/%u\n}}\n\
              service imap-login {{\n  inet_listener imap {{\n    port = {imap}\n  }}\n  inet_listener imaps {{\n    port = {imaps}\n    ssl = yes\n  }}\n}}\n\
              service stats {{\n  unix_listener stats-writer {{\n    mode = 0666\n  }}\n}}\n"
         )
@@ -253,7 +258,7 @@ impl Office {
             "primary_hostname = mx.example.org\nspool_directory = {folder}/spool\nlog_file_path = {folder}/spool/exim-%s.log\n\
              pid_file_path = {folder}/spool/exim.pid\nlocal_interfaces = 127.0.0.1\ntls_advertise_hosts = *\n\
              tls_certificate = {folder}/cert.pem\ntls_privatekey = {folder}/key.pem\ndsn_advertise_hosts = *\n\
-             auth_advertise_hosts = ${{if eq{{$tls_in_cipher}}{{}}{{}}{{*}}}}\nqualify_domain = example.org\nkeep_environment =\n\
+             auth_advertise_hosts = ${{if eq{{$tls_in_cipher}}{{}}{{}}{{*}}}}\nqualify_domain = example.org\nkeep_environment =\ndeliver_drop_privilege = true\n\
              acl_smtp_rcpt = rcpt\nacl_smtp_data = data\nnever_users =\ntrusted_users = root\nhost_lookup =\nrfc1413_hosts =\n\
              smtp_accept_max_per_connection = 0\nqueue_only = false\nsplit_spool_directory = false\n\
              begin acl\n\
@@ -266,8 +271,8 @@ impl Office {
              lost:\n  driver = redirect\n  domains = bounce.example\n  data = :fail: the mailbox was deleted\n  allow_fail\n\
              local:\n  driver = accept\n  transport = maildir\n\
              begin transports\n\
-             maildir:\n  driver = appendfile\n  maildir_format\n  directory = {folder}/mail/${{lc:$local_part@$domain}}\n\
-             \x20 create_directory\n  user = mail\n  group = mail\n  return_path_add\n  mode = 0600\n\
+             maildir:\n  driver = appendfile\n  maildir_format\n  directory = {folder}/mail/${{lookup{{${{lc:$local_part@$domain}}}}dsearch{{{folder}/mail}}}}\n\
+             \x20 create_directory\n  return_path_add\n  mode = 0600\n\
              begin retry\n* * F,1h,1m\n\
              begin authenticators\n\
              plain:\n  driver = plaintext\n  public_name = PLAIN\n  server_prompts = :\n\
@@ -361,7 +366,7 @@ fn user(name: &str) -> Option<(u32, u32)> {
 }
 
 fn give_to_mail(path: &Path) {
-    let (uid, gid) = user("mail").expect("every Debian has the user mail");
+    let (uid, gid) = user(MAIL_USER).expect("the package exim4-base makes this user");
     chown(path, Some(uid), Some(gid)).unwrap();
 }
 
