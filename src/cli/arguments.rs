@@ -2,6 +2,7 @@
 
 use crate::message::{Direction, State};
 use crate::pdu::Language;
+use crate::simulator::PortKind;
 use crate::simulator::personality::{self, PERSONALITIES, Personality};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
@@ -506,6 +507,10 @@ pub(super) struct SimulateModem {
     /// The kind of modem; repeated, one for each link in order, and the last for the rest
     #[arg(long = "personality", value_name = "NAME", value_parser = personalities(), hide_possible_values = true)]
     pub personalities: Vec<&'static Personality>,
+    /// The modem's ports, as a list of announces, commands, own and diagnosis; repeated, one list for each link in order.
+    /// The second port has the link PATH.1
+    #[arg(long = "ports", value_name = "LIST", value_parser = PortKind::list)]
+    pub ports: Vec<std::vec::Vec<PortKind>>,
     /// The modem's own number; repeated, one for each link in order
     #[arg(long = "number", value_name = "NUMBER", allow_hyphen_values = true)]
     pub numbers: Vec<String>,

@@ -64,7 +64,8 @@ fn setup(wanted: &SimulateModem, index: usize) -> Result<Setup, Failure> {
         retry: milliseconds(wanted.retry_time, usual.retry),
     };
     let named = wanted.personalities.get(index).or(wanted.personalities.last()).copied();
-    Ok(Setup { name, link, personality: named.unwrap_or(&personality::GENERIC), subscriber, timing })
+    let ports = wanted.ports.get(index).cloned().unwrap_or_default();
+    Ok(Setup { name, link, personality: named.unwrap_or(&personality::GENERIC), subscriber, timing, ports })
 }
 
 /// A modem is called what its link is called.

@@ -1,5 +1,6 @@
 //! The notice board: how everything is, for pages, the CLI and health checks, readable from any thread.
 
+use super::latency::Histogram;
 use crate::message::{Direction, Name};
 use crate::pdu::Splitting;
 use crate::router::Counters;
@@ -101,6 +102,12 @@ pub struct BackendNotice {
     pub last_in: Option<Timestamp>,
     /// When it last sent one.
     pub last_out: Option<Timestamp>,
+    /// From accepting a message to handing its first reply to this backend.
+    #[serde(skip)]
+    pub reply_times: Histogram,
+    /// From accepting a message for sending until the carrier took it.
+    #[serde(skip)]
+    pub send_times: Histogram,
 }
 
 /// Backends that send from one queue.

@@ -8,6 +8,7 @@ use super::wall;
 use crate::apps::Host;
 use crate::hub::board::{BackendNotice, BackendState, Board, GroupNotice};
 use crate::hub::event::{Answered, Event, LineId, LineNews, Question};
+use crate::hub::latency::Histogram;
 use crate::message::{Direction, Name, Outgoing, SendFailure};
 use crate::registry::Registry;
 use crate::router::{BackendPolicy, Refusal, Refused, Router};
@@ -230,6 +231,11 @@ impl Core {
     fn hand_over(&mut self, outgoing: Outgoing, now: Timestamp) {
         let id = outgoing.id;
         let name = outgoing.by.clone();
+        if let (Some(question), 1) = (outgoing.in_response_to, outgoing.attempt)
+            && let Some(notice) = self.board.lock().backends.get_mut(&name)
+        {
+            notice.reply_times.add(now.since(question.time()));
+        }
         let handed = self.running.get(&name).is_some_and(|running| running.post.send(outgoing).is_ok());
         if !handed {
             // Its mailbox is not as the books say. A new life has an empty one.
@@ -265,7 +271,11 @@ impl Core {
             }
             Event::Sent { line, id, result } => {
                 if result.is_ok() {
-                    self.board.lock().traffic(&line.name, Direction::Out, now);
+                    let mut board = self.board.lock();
+                    board.traffic(&line.name, Direction::Out, now);
+                    if let Some(notice) = board.backends.get_mut(&line.name) {
+                        notice.send_times.add(now.since(id.time()));
+                    }
                 }
                 match result {
                     result if self.is_current(&line) || self.is_leaving(&line) => {
@@ -356,10 +366,13 @@ impl Core {
             abandoned: 0,
             last_in: None,
             last_out: None,
+            reply_times: Histogram::default(),
+            send_times: Histogram::default(),
         };
         if let Some(before) = self.board.backend(&name) {
             (notice.abandoned, notice.last_in, notice.last_out) =
                 (before.abandoned, before.last_in, before.last_out);
+            (notice.reply_times, notice.send_times) = (before.reply_times, before.send_times);
         }
         self.board.lock().backends.insert(name.clone(), notice);
         let Some(engine) = engine else {

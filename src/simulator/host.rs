@@ -2,7 +2,8 @@
 //! thread, no pause.
 //!
 //! A modem's port is a pseudo-terminal with a link to it under a steady name. An unplugged modem's terminal is closed, so whoever has it open meets
-//! the end of it as with a real stick; the next one is opened before, so that it has another name. The other end is kept open here as well:
+//! the end of it as with a real stick; the next one is opened before, so that it has another name. A modem may have several; the link to the
+//! second ends in `.1`. The other end is kept open here as well:
 //! the kernel would forget the raw mode otherwise, and echo the modem's own words back to it. What a modem says while nobody has its port
 //! open is lost, as it is with a real one; whether somebody has is learnt from the kernel's notices about the terminal's file.
 
@@ -10,6 +11,7 @@ mod orders;
 mod port;
 
 use super::ledger::Entry;
+use super::ports::{MOST_PORTS, PortKind, Ports};
 use super::{Carried, Effect, Modem, Subscriber, Timing, personality::Personality};
 use crate::time::Timestamp;
 use mio::net::{UnixListener, UnixStream};
@@ -56,6 +58,8 @@ pub struct Setup {
     pub subscriber: Subscriber,
     /// How long things take.
     pub timing: Timing,
+    /// What its ports are for, in order; none: one for everything.
+    pub ports: Vec<PortKind>,
 }
 
 /// What the process shall do.
@@ -100,11 +104,34 @@ struct Seat {
     name: String,
     modem: Modem,
     link: Option<PathBuf>,
-    port: Option<Port>,
-    /// The port after the next plugging, opened early for the sake of its name.
-    next: Option<Port>,
+    kinds: Ports,
+    /// None while it is not plugged in.
+    ports: Vec<Port>,
+    /// The ports after the next plugging, opened early for the sake of their names.
+    next: Vec<Port>,
     /// How many entries of each kind the ledger has of it.
     counts: BTreeMap<&'static str, u64>,
+}
+
+impl Seat {
+    /// `/tmp/zain` leads to the first port, `/tmp/zain.1` to the second.
+    fn link_of(&self, place: usize) -> Option<PathBuf> {
+        let link = self.link.as_ref()?;
+        if place == 0 {
+            return Some(link.clone());
+        }
+        let mut link = link.clone().into_os_string();
+        link.push(format!(".{place}"));
+        Some(PathBuf::from(link))
+    }
+
+    /// Octets for whoever has this port open.
+    fn say(&mut self, place: usize, octets: &[u8]) {
+        let Some(port) = self.ports.get_mut(place).filter(|port| port.listeners > 0) else { return };
+        let room = MOST_BACKLOG.saturating_sub(port.backlog.len());
+        port.backlog.extend(octets.iter().take(room));
+        flush(port);
+    }
 }
 
 struct Host<'w> {
@@ -116,9 +143,9 @@ struct Host<'w> {
     names: BTreeMap<String, usize>,
     numbers: BTreeMap<String, usize>,
     ledger: Option<File>,
-    /// Notices about the files of ports, with the modem of each. Without them every port counts as open.
+    /// Notices about the files of ports, with modem and place of each. Without them every port counts as open.
     notices: Option<OwnedFd>,
-    watched: BTreeMap<i32, usize>,
+    watched: BTreeMap<i32, (usize, usize)>,
     listener: Option<(UnixListener, PathBuf)>,
     sources: BTreeMap<usize, Source>,
     next_client: usize,
@@ -202,14 +229,18 @@ impl<'w> Host<'w> {
         for seat in &mut self.seats {
             seat.modem.tick(now);
         }
-        self.effects()
+        self.effects()?;
+        for index in 0..self.seats.len() {
+            self.give_the_floor(index)?;
+        }
+        Ok(())
     }
 
     fn wait(&mut self) -> Result<(), HostError> {
         let now = self.now();
         let awaited = |source: &Source| source.awaits.is_some() && has_happened(source, &self.seats);
         let busy = self.sources.values().any(awaited)
-            || self.seats.iter().filter_map(|seat| seat.port.as_ref()).any(|port| port.is_readable);
+            || self.seats.iter().flat_map(|seat| &seat.ports).any(|port| port.is_readable);
         let modems = self.seats.iter().filter_map(|seat| seat.modem.deadline());
         let sources = self.sources.values().filter_map(|source| source.resumes);
         let timeout = match modems.chain(sources).min() {
@@ -230,11 +261,11 @@ impl<'w> Host<'w> {
                 LISTENER => self.accept(),
                 NOTICES => {}
                 Token(client) if client >= FIRST_CLIENT => self.read_client(client),
-                Token(modem) => {
-                    let port = modem.checked_sub(FIRST_MODEM).and_then(|index| self.seats.get_mut(index));
-                    if let Some(port) = port.and_then(|seat| seat.port.as_mut()) {
-                        port.is_readable = true;
-                    }
+                Token(token) => {
+                    let Some(number) = token.checked_sub(FIRST_MODEM) else { continue };
+                    let seat = self.seats.get_mut(number % MOST_MODEMS);
+                    let port = seat.and_then(|seat| seat.ports.get_mut(number / MOST_MODEMS));
+                    port.into_iter().for_each(|port| port.is_readable = true);
                 }
             }
         }
@@ -254,13 +285,18 @@ impl<'w> Host<'w> {
         if tell_commands {
             modem.tell_commands();
         }
+        let kinds = Ports::new(&setup.ports);
+        if kinds.count() > 1 {
+            modem.tell_apart();
+        }
         self.numbers.entry(setup.subscriber.number.clone()).or_insert(index);
         self.seats.push(Seat {
             name: setup.name.clone(),
             modem,
             link: setup.link.clone(),
-            port: None,
-            next: Some(open_port()?),
+            next: open_ports(kinds.count())?,
+            kinds,
+            ports: Vec::new(),
             counts: BTreeMap::new(),
         });
         self.plug(index, None)
@@ -268,53 +304,58 @@ impl<'w> Host<'w> {
 
     fn plug(&mut self, index: usize, link: Option<String>) -> Result<(), HostError> {
         let seat = &mut self.seats[index];
-        let mut port = match seat.next.take() {
-            Some(port) => port,
-            None => open_port()?,
+        let mut ports = match std::mem::take(&mut seat.next) {
+            ports if ports.is_empty() => open_ports(seat.kinds.count())?,
+            ports => ports,
         };
-        self.poll
-            .registry()
-            .register(
-                &mut SourceFd(&port.master.as_raw_fd()),
-                Token(FIRST_MODEM + index),
-                Interest::READABLE | Interest::WRITABLE,
-            )
-            .map_err(said("a port cannot be waited for"))?;
+        for (place, port) in ports.iter().enumerate() {
+            self.poll
+                .registry()
+                .register(
+                    &mut SourceFd(&port.master.as_raw_fd()),
+                    Token(FIRST_MODEM + index + place * MOST_MODEMS),
+                    Interest::READABLE | Interest::WRITABLE,
+                )
+                .map_err(said("a port cannot be waited for"))?;
+        }
         if let Some(link) = link {
             seat.link = Some(PathBuf::from(link));
         }
-        let shown = seat.link.as_ref().unwrap_or(&port.path).display().to_string();
+        let first = ports.first().map(|port| port.path.display().to_string()).unwrap_or_default();
+        let shown = seat.link.as_ref().map_or_else(|| first.clone(), |link| link.display().to_string());
         let ready = format!(
-            "{}: ready on {shown} ({}, {}, {})",
+            "{}: ready on {shown} ({first}, {}, {})",
             seat.name,
-            port.path.display(),
             seat.modem.personality.name,
             seat.modem.number()
         );
         let entry = Entry::new(self.started_at + self.started.elapsed(), "plugged");
-        let entry = entry.with("port", port.path.display().to_string()).with("link", shown);
+        let entry = entry.with("port", first).with("link", shown);
         self.record(index, &entry)?;
-        self.watch(index, &mut port);
-        let seat = &mut self.seats[index];
-        if let Some(link) = &seat.link {
-            place_link(link, &port.path)?;
+        for (place, port) in ports.iter_mut().enumerate() {
+            self.watch((index, place), port);
+            if let Some(link) = self.seats[index].link_of(place) {
+                place_link(&link, &port.path)?;
+            }
         }
-        seat.port = Some(port);
+        let seat = &mut self.seats[index];
+        seat.kinds.forget();
+        seat.ports = ports;
         self.show(&ready);
         Ok(())
     }
 
     fn unplug(&mut self, index: usize) -> Result<(), HostError> {
         let seat = &mut self.seats[index];
-        seat.next = Some(open_port()?);
-        if let Some(port) = seat.port.take() {
-            if let Some(link) = &seat.link {
-                remove_link(link, &port.path);
+        seat.next = open_ports(seat.kinds.count())?;
+        for (place, port) in std::mem::take(&mut seat.ports).into_iter().enumerate() {
+            if let Some(link) = seat.link_of(place) {
+                remove_link(&link, &port.path);
             }
-            self.watched.retain(|_, watched| *watched != index);
             // Closing it would do; what fails here has no consequence.
             let _ = self.poll.registry().deregister(&mut SourceFd(&port.master.as_raw_fd()));
         }
+        self.watched.retain(|_, (watched, _)| *watched != index);
         Ok(())
     }
 
@@ -325,13 +366,13 @@ impl<'w> Host<'w> {
         registered.ok().map(|()| notices)
     }
 
-    fn watch(&mut self, index: usize, port: &mut Port) {
+    fn watch(&mut self, of: (usize, usize), port: &mut Port) {
         use inotify::WatchFlags;
         let events = WatchFlags::OPEN | WatchFlags::CLOSE_WRITE | WatchFlags::CLOSE_NOWRITE;
         let watched =
             self.notices.as_ref().and_then(|notices| inotify::add_watch(notices, &port.path, events).ok());
         match watched {
-            Some(watch) => drop(self.watched.insert(watch, index)),
+            Some(watch) => drop(self.watched.insert(watch, of)),
             None => port.listeners = 1,
         }
     }
@@ -348,8 +389,9 @@ impl<'w> Host<'w> {
                 self.watched.remove(&watch);
                 continue;
             }
-            let index = self.watched.get(&watch);
-            let Some(port) = index.and_then(|index| self.seats[*index].port.as_mut()) else { continue };
+            let Some((index, place)) = self.watched.get(&watch).copied() else { continue };
+            let seat = &mut self.seats[index];
+            let Some(port) = seat.ports.get_mut(place) else { continue };
             if events.contains(ReadFlags::OPEN) {
                 port.listeners = port.listeners.saturating_add(1);
             } else if events.intersects(ReadFlags::CLOSE_WRITE | ReadFlags::CLOSE_NOWRITE) {
@@ -359,33 +401,55 @@ impl<'w> Host<'w> {
                     // What nobody has read by now, nobody will.
                     port.backlog.clear();
                     let _ = tcflush(&port.other_end, QueueSelector::IFlush);
+                    if seat.kinds.closed(place) {
+                        seat.modem.forget_line();
+                    }
                 }
             }
         }
     }
 
-    /// What stands in a port's input, a limited piece at a time.
+    /// What stands in the input of a modem's ports, a limited piece at a time.
     fn hear(&mut self, index: usize) -> Result<(), HostError> {
         let now = self.now();
         let seat = &mut self.seats[index];
-        let Some(port) = seat.port.as_mut() else { return Ok(()) };
-        flush(port);
-        if !port.is_readable {
-            return Ok(());
-        }
-        let mut octets = [0; READ_AT_ONCE];
-        let was_closed = std::mem::take(&mut port.was_closed);
-        match port.master.read(&mut octets) {
-            Ok(0) => port.is_readable = false,
-            Ok(count) => {
-                // Two notices of the same kind may have become one.
-                if port.listeners == 0 && !was_closed {
-                    port.listeners = 1;
-                }
-                seat.modem.read(&octets[..count], now);
+        for place in 0..seat.ports.len() {
+            let Some(port) = seat.ports.get_mut(place) else { break };
+            flush(port);
+            if !port.is_readable {
+                continue;
             }
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(_) => port.is_readable = false,
+            let mut octets = [0; READ_AT_ONCE];
+            let was_closed = std::mem::take(&mut port.was_closed);
+            match port.master.read(&mut octets) {
+                Ok(0) => port.is_readable = false,
+                Ok(count) => {
+                    // Two notices of the same kind may have become one.
+                    if port.listeners == 0 && !was_closed {
+                        port.listeners = 1;
+                    }
+                    let octets = &octets[..count];
+                    if seat.kinds.count() == 1 {
+                        seat.modem.read(octets, now);
+                    } else {
+                        let own = seat.kinds.put(place, octets);
+                        seat.say(place, own);
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => port.is_readable = false,
+            }
+        }
+        self.give_the_floor(index)
+    }
+
+    /// Of several ports one is heard after the other, and each hears its own answers.
+    fn give_the_floor(&mut self, index: usize) -> Result<(), HostError> {
+        let now = self.now();
+        while let Some(seat) = self.seats.get_mut(index).filter(|seat| seat.kinds.count() > 1) {
+            let Some(octets) = seat.kinds.next(seat.modem.is_at_rest()) else { break };
+            seat.modem.read(&octets, now);
+            self.effects()?;
         }
         Ok(())
     }
@@ -397,7 +461,14 @@ impl<'w> Host<'w> {
             for index in 0..self.seats.len() {
                 for effect in self.seats[index].modem.effects() {
                     match effect {
-                        Effect::Write(octets) => self.write(index, &octets),
+                        Effect::Write(octets) => {
+                            let seat = &mut self.seats[index];
+                            seat.say(seat.kinds.floor(), &octets);
+                        }
+                        Effect::Announce(octets) => {
+                            let seat = &mut self.seats[index];
+                            seat.kinds.announced_at().into_iter().for_each(|at| seat.say(at, &octets));
+                        }
                         Effect::Record(entry) => {
                             self.record(index, &entry)?;
                         }
@@ -423,13 +494,6 @@ impl<'w> Host<'w> {
         }
     }
 
-    fn write(&mut self, index: usize, octets: &[u8]) {
-        let Some(port) = self.seats[index].port.as_mut().filter(|port| port.listeners > 0) else { return };
-        let room = MOST_BACKLOG.saturating_sub(port.backlog.len());
-        port.backlog.extend(octets.iter().take(room));
-        flush(port);
-    }
-
     fn record(&mut self, index: usize, entry: &Entry) -> Result<(), HostError> {
         let seat = &mut self.seats[index];
         *seat.counts.entry(entry.event()).or_default() += 1;
@@ -452,14 +516,20 @@ impl<'w> Host<'w> {
 impl Drop for Host<'_> {
     fn drop(&mut self) {
         for seat in &self.seats {
-            if let (Some(link), Some(port)) = (&seat.link, &seat.port) {
-                remove_link(link, &port.path);
+            for (place, port) in seat.ports.iter().enumerate() {
+                if let Some(link) = seat.link_of(place) {
+                    remove_link(&link, &port.path);
+                }
             }
         }
         if let Some((_, path)) = &self.listener {
             let _ = fs::remove_file(path);
         }
     }
+}
+
+fn open_ports(count: usize) -> Result<Vec<Port>, HostError> {
+    (0..count.min(MOST_PORTS)).map(|_| open_port()).collect()
 }
 
 fn open_ledger(path: &Path) -> Result<File, HostError> {

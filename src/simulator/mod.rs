@@ -16,6 +16,7 @@
 //! | `routing` | where a message of the network goes: memory, `+CMTI`, `+CMT`, `+CDS` | 3GPP TS 27.005 3.4 |
 //! | `services` | calls and USSD | 3GPP TS 27.007 6, 7.15 |
 //! | `sim`, `network` | what is in the slots; what waits at the service center, references, reports | |
+//! | `ports` | several ports of one modem: who is heard, and where unasked things go | |
 //! | `personality` | how the modems of vendors differ, as data | |
 //! | `faults`, `script` | misfortunes, and the language in which people ask for them | |
 //! | `ledger` | what happened, for whoever judges it | |
@@ -29,6 +30,7 @@ mod messages;
 mod modem;
 mod network;
 pub mod personality;
+mod ports;
 mod routing;
 pub mod script;
 mod sending;
@@ -41,6 +43,7 @@ mod text_mode;
 
 pub use modem::Modem;
 pub use network::Carried;
+pub use ports::{MOST_PORTS, PortKind};
 pub use state::{Subscriber, Timing};
 
 use ledger::Entry;
@@ -48,8 +51,10 @@ use ledger::Entry;
 /// What a modem does to the world, in this order.
 #[derive(Debug)]
 pub enum Effect {
-    /// Octets for whoever has the port open.
+    /// Octets for whoever has the port open; of several ports, for the one whose command is answered.
     Write(Vec<u8>),
+    /// What comes unasked, of a modem that [tells it apart](Modem::tell_apart).
+    Announce(Vec<u8>),
     /// Something for the ledger; write it before any later effect.
     Record(Entry),
     /// It is gone from the machine, and its port with it.

@@ -55,6 +55,7 @@ pub struct Modem {
     /// What it has to say once the text behind the prompt has come.
     unsaid: Vec<String>,
     tells_commands: bool,
+    tells_apart: bool,
     plugged: bool,
     /// The latest time that it was told.
     now: Timestamp,
@@ -92,6 +93,7 @@ impl Modem {
             blocked_until: now,
             unsaid: Vec::new(),
             tells_commands: false,
+            tells_apart: false,
             plugged: true,
             now,
             ready_at: now,
@@ -117,6 +119,25 @@ impl Modem {
     /// From now on each command line and each end of a text is an entry of the ledger, before it is done.
     pub fn tell_commands(&mut self) {
         self.tells_commands = true;
+    }
+
+    /// From now on what it says unasked is an [`Effect::Announce`], because not every port of it hears that.
+    pub fn tell_apart(&mut self) {
+        self.tells_apart = true;
+    }
+
+    /// Whether it waits for the first letter of a command.
+    pub fn is_at_rest(&self) -> bool {
+        matches!(self.mode, Mode::Command) && self.line.is_empty()
+    }
+
+    /// Whoever began a line or a text has closed the port: it is forgotten.
+    pub fn forget_line(&mut self) {
+        self.line.clear();
+        self.waiting.clear();
+        if let Mode::Prompt(..) = self.mode {
+            self.mode = Mode::Command;
+        }
     }
 
     /// Takes octets from the port.
@@ -382,10 +403,30 @@ impl Modem {
         }
     }
 
-    /// A line of its own accord.
-    pub(super) fn say(&mut self, line: &str) {
-        let line = if self.profile.verbose { format!("\r\n{line}\r\n") } else { format!("{line}\r\n") };
+    /// A line by itself.
+    fn say(&mut self, line: &str) {
+        let line = self.as_line(line);
         self.write(line.as_bytes());
+    }
+
+    /// A line of its own accord, whatever it is doing.
+    pub(super) fn say_unasked(&mut self, line: &str) {
+        let line = self.as_line(line);
+        self.write_unasked(line.as_bytes());
+    }
+
+    fn as_line(&self, line: &str) -> String {
+        if self.profile.verbose { format!("\r\n{line}\r\n") } else { format!("{line}\r\n") }
+    }
+
+    /// Octets of its own accord.
+    pub(super) fn write_unasked(&mut self, octets: &[u8]) {
+        if !self.tells_apart {
+            return self.write(octets);
+        }
+        if self.plugged && self.faults.silent_until.is_none() && !octets.is_empty() {
+            self.effects.push(Effect::Announce(octets.to_vec()));
+        }
     }
 
     /// A line of its own accord, which polite modems keep for themselves while a text is being given.
@@ -396,7 +437,7 @@ impl Modem {
             }
             return;
         }
-        self.say(&self.personality.spelled(line));
+        self.say_unasked(&self.personality.spelled(line));
     }
 
     /// An answer before its result.

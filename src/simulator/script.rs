@@ -428,19 +428,19 @@ impl Modem {
             Order::Chop(pace) => self.faults.chop = *pace,
             Order::Garbage(count) => {
                 let octets: Vec<u8> = garbage().take(*count).collect();
-                self.write(&octets);
+                self.write_unasked(&octets);
             }
-            Order::Endless(count) => self.write(&vec![b'U'; *count]),
+            Order::Endless(count) => self.write_unasked(&vec![b'U'; *count]),
             Order::Storm(count) => {
                 let noise = self.personality.noise;
                 for number in 0..*count {
                     match noise {
-                        [] => self.say(&format!("+CREG: {}", number % 6)),
-                        noise => self.say(noise[number % noise.len()]),
+                        [] => self.say_unasked(&format!("+CREG: {}", number % 6)),
+                        noise => self.say_unasked(noise[number % noise.len()]),
                     }
                 }
             }
-            Order::Say(line) => self.say(line),
+            Order::Say(line) => self.say_unasked(line),
             Order::Interrupt(count) => self.faults.interrupt = *count,
             Order::Fault { fate, count, place } => {
                 let fault = match fate {

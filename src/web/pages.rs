@@ -1,5 +1,6 @@
 //! The pages for people and the reading half of the API. Each page thread has a reader of its own on the store; templates escape whatever a message says.
 
+use super::metrics;
 use super::parts;
 use super::site::{self, Read};
 use crate::http::{Request, Response, form};
@@ -15,6 +16,8 @@ use serde::Serialize;
 const POLICY: &str =
     "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 const NO_SUCH_PAGE: &str = "only a bucket or httptester backend has such a page";
+/// What programs may ask, as OpenAPI 3.1; a test holds it against the answers.
+const OPENAPI: &str = include_str!("openapi.json");
 const STYLE: &str = include_str!("templates/style.css");
 
 /// Answers requests until the listener is gone.
@@ -60,6 +63,8 @@ fn answer(
             Ok(page) => guarded(page),
             Err(error) => unmade(&error),
         }),
+        ["api", "v1", "openapi.json"] => Ok(Response::bytes(200, "application/json", OPENAPI.as_bytes())),
+        ["metrics"] => metrics::answer(board, reader),
         ["api", "v1", "backends"] => {
             let waiting = reader.pieces()?;
             let (notices, groups) = {

@@ -3,6 +3,7 @@
 mod found;
 mod live;
 mod play;
+mod ports;
 mod rules;
 mod strangers;
 
@@ -17,4 +18,4 @@ macro_rules! cases {
     };
 }
 
-cases! { starting receiving sending recovery watching numbers }
+cases! { starting receiving sending recovery watching numbers changing }

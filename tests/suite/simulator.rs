@@ -64,7 +64,7 @@ impl Stage {
     fn collect(&mut self) {
         for effect in self.modem.effects() {
             match effect {
-                Effect::Write(octets) => self.said.extend(octets),
+                Effect::Write(octets) | Effect::Announce(octets) => self.said.extend(octets),
                 Effect::Record(entry) => self.done.push(entry),
                 Effect::Show(line) => self.shown.push(line),
                 Effect::Unplugged => self.shown.push("unplugged".into()),

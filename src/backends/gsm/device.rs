@@ -16,7 +16,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-/// The poll's name for the port.
+/// The poll's name for the port that is opened first.
 pub const DEVICE: Token = Token(0);
 /// What a device does not take is dropped beyond this; its answers fail to come, and that is acted on.
 const UNWRITTEN: usize = 64 * 1024;
@@ -24,10 +24,15 @@ const UNWRITTEN: usize = 64 * 1024;
 const READ_AT_ONCE: usize = 64 * 1024;
 
 /// The open port.
+#[derive(Debug)]
 pub struct Device {
     file: File,
     port: TTYPort,
+    registry: Registry,
+    token: Token,
     unwritten: Vec<u8>,
+    /// The poll tells when more can be written. Only then: otherwise each write would wake the thread for nothing.
+    is_blocked: bool,
     unread: bool,
 }
 
@@ -41,18 +46,24 @@ pub enum Closed {
 }
 
 impl Device {
-    /// Opens it and shows it to the poll as [`DEVICE`].
-    pub fn open(settings: &Port, path: &Path, registry: &Registry) -> Result<Device, Closed> {
+    /// Opens it and shows it to the poll by this name.
+    pub fn open(settings: &Port, path: &Path, registry: &Registry, token: Token) -> Result<Device, Closed> {
         let flags = OFlags::NOCTTY | OFlags::NONBLOCK;
         let flags = i32::try_from(flags.bits()).unwrap_or_default();
         let file = OpenOptions::new().read(true).write(true).custom_flags(flags).open(path);
         let file = file.map_err(|error| closed(path, &error))?;
         let port = set_up(settings, path)?;
-        let interest = Interest::READABLE.add(Interest::WRITABLE);
-        let registered = registry.register(&mut SourceFd(&file.as_raw_fd()), DEVICE, interest);
+        let registry = registry.try_clone().map_err(|error| closed(path, &error))?;
+        let registered = registry.register(&mut SourceFd(&file.as_raw_fd()), token, Interest::READABLE);
         registered.map_err(|error| closed(path, &error))?;
         // What came before the poll knew of the port wakes nobody.
-        Ok(Device { file, port, unwritten: Vec::new(), unread: true })
+        let unwritten = Vec::new();
+        Ok(Device { file, port, registry, token, unwritten, is_blocked: false, unread: true })
+    }
+
+    /// The poll's name for it.
+    pub fn token(&self) -> Token {
+        self.token
     }
 
     /// Whether there may be more to read, of which no poll tells.
@@ -61,16 +72,16 @@ impl Device {
     }
 
     /// Closes the port, and leaves DTR to the kernel.
-    pub fn close(self, registry: &Registry) {
+    pub fn close(self) {
         // Closing ends it in any case.
-        let _ = registry.deregister(&mut SourceFd(&self.file.as_raw_fd()));
+        let _ = self.registry.deregister(&mut SourceFd(&self.file.as_raw_fd()));
     }
 
     /// Lets DTR fall, which makes a modem end what it is doing, and closes the port.
-    pub fn hang_up(mut self, registry: &Registry) {
+    pub fn hang_up(mut self) {
         // Ports without such a wire refuse; closing does the same for those that have one.
         let _ = self.port.write_data_terminal_ready(false);
-        self.close(registry);
+        self.close();
     }
 
     /// Puts octets behind what is to be written.
@@ -86,12 +97,22 @@ impl Device {
             match self.file.write(&self.unwritten) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(count) => drop(self.unwritten.drain(..count)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return self.is_to_be_told(true),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        self.is_to_be_told(false)
+    }
+
+    /// Whether the poll tells when more can be written.
+    fn is_to_be_told(&mut self, wanted: bool) -> io::Result<()> {
+        if std::mem::replace(&mut self.is_blocked, wanted) == wanted {
+            return Ok(());
+        }
+        let readable = Interest::READABLE;
+        let interest = if wanted { readable.add(Interest::WRITABLE) } else { readable };
+        self.registry.reregister(&mut SourceFd(&self.file.as_raw_fd()), self.token, interest)
     }
 
     /// Reads what there is. Gives why there will be no more, if so.

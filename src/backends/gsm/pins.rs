@@ -21,14 +21,9 @@ pub struct PinMemory {
 impl PinMemory {
     /// Where the PIN of this backend is remembered. Nothing is opened yet.
     pub fn of(settings: &BackendSettings, pin: &Secret) -> PinMemory {
-        let state =
-            std::env::var_os("STATE_DIRECTORY").and_then(|folders| std::env::split_paths(&folders).next());
-        let folder = state.unwrap_or_else(|| settings.options.header().folder().to_path_buf());
-        let safe = |letter: char| if letter.is_ascii_alphanumeric() || letter == '-' { letter } else { '_' };
-        let name: String = settings.name.chars().map(safe).take(64).collect();
         let digest = Sha256::digest(format!("rapidsms pin\0{}\0{}", settings.name, pin.expose()));
         let digest = digest.iter().take(8).map(|octet| format!("{octet:02x}")).collect();
-        PinMemory { file: folder.join(format!(".pin-given-{name}")), digest }
+        PinMemory { file: state_file(settings, "pin-given"), digest }
     }
 
     /// Whether this very PIN was given before, and never found to be right.
@@ -58,4 +53,14 @@ impl PinMemory {
     pub fn path(&self) -> &std::path::Path {
         &self.file
     }
+}
+
+/// A file in which a backend remembers something: `.what-NAME` in the service manager's state folder, or beside the settings.
+pub(super) fn state_file(settings: &BackendSettings, what: &str) -> PathBuf {
+    let state =
+        std::env::var_os("STATE_DIRECTORY").and_then(|folders| std::env::split_paths(&folders).next());
+    let folder = state.unwrap_or_else(|| settings.options.header().folder().to_path_buf());
+    let safe = |letter: char| if letter.is_ascii_alphanumeric() || letter == '-' { letter } else { '_' };
+    let name: String = settings.name.chars().map(safe).take(64).collect();
+    folder.join(format!(".{what}-{name}"))
 }

@@ -3,12 +3,15 @@
 //!
 //! A stick has several ports and a modem keeps none of their names when it is plugged in again, so settings may name the modem instead: by
 //! where it is plugged in, by its serial number, or by numbers that only the modem knows (`AT+CGSN`, `AT+CIMI`, `AT+CCID`). For
-//! those each candidate is asked in turn, politely: nothing is set, and no PIN is given.
+//! those each candidate is asked in turn, politely: nothing is set, and no PIN is given. Of several ports that answer, the first is taken; whether
+//! it is the one that announces is for [`trial`](super::trial) to find out.
 
+use super::choice::{Finding, PortMemory, Stick};
 use super::device::{Closed, DEVICE, Device};
+use super::others::Place;
 use super::rules::Port;
 use crate::backends::{BackendError, Line};
-use crate::devices::{Identity, Machine, Role};
+use crate::devices::{self, Identity, Kind, Machine, Role};
 use crate::modem::{Command, Dialogue, Happening, answers};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
@@ -33,21 +36,42 @@ const LATEST_LOOK: Duration = Duration::from_secs(60);
 
 /// An open port.
 pub struct Found {
-    /// Its path now.
-    pub path: PathBuf,
+    /// Its name now.
+    pub place: Place,
     /// The port.
     pub device: Device,
+    /// The stick with its other ports; `None` when the settings name the port, or when there are no others that may be asked.
+    pub several: Option<Several>,
+}
+
+/// What is known about a stick with several ports.
+pub struct Several {
+    /// Which one.
+    pub stick: Stick,
+    /// It is in the table of modems.
+    pub is_modem: bool,
+    /// The port that was opened is known to announce.
+    pub is_known: bool,
+    /// Its other ports.
+    pub others: Vec<Place>,
+    /// Which of them is no good for commands.
+    pub avoided: Option<usize>,
 }
 
 /// Opens the port, and waits for it as long as it is not there. `None`: it is time to stop.
-pub fn open(line: &Line, settings: &Port, poll: &mut Poll) -> Result<Option<Found>, BackendError> {
+pub fn open(
+    line: &Line,
+    settings: &Port,
+    memory: &PortMemory,
+    poll: &mut Poll,
+) -> Result<Option<Found>, BackendError> {
     // Watched before the first look, so that nothing is plugged in unseen between the two.
     let mut changes = Changes::watch(&settings.identity, poll)?;
     let mut said = String::new();
     let mut patience = LOOK_AGAIN;
     let mut looks = 0;
     loop {
-        match look(line, settings, poll) {
+        match look(line, settings, memory, poll) {
             Ok(found) => return Ok(Some(found)),
             Err(Closed::Locked(why)) => return Err(BackendError::Lost(why)),
             Err(Closed::Missing(why)) => {
@@ -77,24 +101,31 @@ fn apart(name: &str, looks: u32, patience: Duration) -> Duration {
     patience.saturating_mul(share) / 64
 }
 
-fn look(line: &Line, settings: &Port, poll: &mut Poll) -> Result<Found, Closed> {
+fn look(line: &Line, settings: &Port, memory: &PortMemory, poll: &mut Poll) -> Result<Found, Closed> {
     let machine = Machine::here();
     if let Identity::Port(path) = &settings.identity {
-        let device = Device::open(settings, path, poll.registry())?;
-        return Ok(Found { path: path.clone(), device });
+        let device = Device::open(settings, path, poll.registry(), DEVICE)?;
+        let place = Place { path: path.clone(), interface: None };
+        return Ok(Found { place, device, several: None });
     }
     let mut heard = Vec::new();
     for device in machine.find(&settings.identity) {
-        for port in device.ports.iter().filter(|port| port.role != Role::Silent) {
+        let stick = Stick::of(&device);
+        let recalled = stick.as_ref().and_then(|stick| memory.recall(stick));
+        let ports = in_order(&device, recalled);
+        for port in &ports {
             if line.is_stopping() {
                 return Err(Closed::Missing("the router stops".into()));
             }
-            match Device::open(settings, &port.path, poll.registry()) {
+            match Device::open(settings, &port.path, poll.registry(), DEVICE) {
                 Err(Closed::Missing(why) | Closed::Locked(why)) => heard.push(why),
                 Ok(mut opened) => match ask(line, &mut opened, &settings.identity, poll) {
-                    Ok(()) => return Ok(Found { path: port.path.clone(), device: opened }),
+                    Ok(()) => {
+                        let several = stick.and_then(|stick| several(stick, &device, &ports, port, recalled));
+                        return Ok(Found { place: place(port), device: opened, several });
+                    }
                     Err(why) => {
-                        opened.close(poll.registry());
+                        opened.close();
                         heard.push(format!("{}: {why}", port.path.display()));
                     }
                 },
@@ -107,6 +138,47 @@ fn look(line: &Line, settings: &Port, poll: &mut Poll) -> Result<Found, Closed> 
         heard.join("; ")
     };
     Err(Closed::Missing(format!("there is no modem with {}: {found}", settings.identity)))
+}
+
+/// Its ports that may be asked: the one that is known to announce first, the one that is no good for commands last.
+fn in_order(device: &devices::Device, recalled: Option<(u8, Finding)>) -> Vec<devices::Port> {
+    let mut ports: Vec<devices::Port> =
+        device.ports.iter().filter(|port| port.role != Role::Silent).cloned().collect();
+    ports.sort_by_key(|port| match recalled {
+        Some((interface, Finding::Announces)) if port.interface == Some(interface) => 0,
+        Some((interface, Finding::Avoid)) if port.interface == Some(interface) => 2,
+        _ => 1,
+    });
+    ports
+}
+
+/// What is known when this port was opened.
+fn several(
+    stick: Stick,
+    device: &devices::Device,
+    ports: &[devices::Port],
+    opened: &devices::Port,
+    recalled: Option<(u8, Finding)>,
+) -> Option<Several> {
+    // The ports of an adapter lead to different modems.
+    if ports.len() < 2 || matches!(device.kind, Kind::Adapter | Kind::Other | Kind::Console) {
+        return None;
+    }
+    let others: Vec<Place> = ports.iter().filter(|port| port.path != opened.path).map(place).collect();
+    let is = |finding, interface| {
+        recalled.is_some_and(|(recalled, what)| what == finding && Some(recalled) == interface)
+    };
+    Some(Several {
+        stick,
+        is_modem: device.kind == Kind::Modem,
+        is_known: opened.role == Role::Main || is(Finding::Announces, opened.interface),
+        avoided: others.iter().position(|other| is(Finding::Avoid, other.interface)),
+        others,
+    })
+}
+
+fn place(port: &devices::Port) -> Place {
+    Place { path: port.path.clone(), interface: port.interface }
 }
 
 /// Asks who is there. `Ok`: the one who is meant.

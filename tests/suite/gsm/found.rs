@@ -4,32 +4,49 @@ use super::live::{FROM, Simulation};
 use crate::daemon::{Daemon, folder, program};
 use crate::devices::tree::Tree;
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
 
 /// A machine with nothing plugged in, and a router that looks for its modems there.
-struct Stage {
-    tree: Tree,
-    simulation: Simulation,
-    daemon: Daemon,
+pub(super) struct Stage {
+    pub(super) tree: Tree,
+    pub(super) simulation: Simulation,
+    pub(super) daemon: Daemon,
 }
 
 impl Stage {
     /// Backends by name with the line that says which modem.
     fn new(modems: &[(&str, &str)], backends: &[(&str, &str)]) -> Stage {
+        Stage::with(modems, backends, &[])
+    }
+
+    /// The same with arguments for the simulator; `{root}` in the lines is the machine's.
+    pub(super) fn with(modems: &[(&str, &str)], backends: &[(&str, &str)], arguments: &[&str]) -> Stage {
         let tree = Tree::new("board ttyS0 driver=port");
-        let simulation = Simulation::start(modems, &[]);
+        let simulation = Simulation::start(modems, arguments);
         let mut text = "INSTALLED_APPS = [\"echo\"]\n[web]\nlisten = \"127.0.0.1:0\"\n".to_string();
         for (name, which) in backends {
+            let which = which.replace("{root}", &tree.root().display().to_string());
             text += &format!("[INSTALLED_BACKENDS.{name}]\nENGINE = \"gsm\"\n{which}\n");
         }
-        let home = folder(&text);
+        let daemon = Stage::daemon(folder(&text), &tree);
+        Stage { tree, simulation, daemon }
+    }
+
+    fn daemon(home: TempDir, tree: &Tree) -> Daemon {
         let mut command = program(home.path());
         command.arg("run_router").env("RAPIDSMS_MACHINE_ROOT", tree.root());
-        let daemon = Daemon::start_as(home, command);
+        Daemon::start_as(home, command)
+    }
+
+    /// The router is killed, and started again.
+    pub(super) fn killed(self) -> Stage {
+        let Stage { tree, simulation, daemon } = self;
+        let daemon = Stage::daemon(daemon.kill9().folder, &tree);
         Stage { tree, simulation, daemon }
     }
 
     /// A stick comes, as udev shows it: its ports in the order of its interfaces, and a simulated modem behind each.
-    fn plug(&self, place: &str, ids: &str, ports: &[(&str, &str, &str)]) {
+    pub(super) fn plug(&self, place: &str, ids: &str, ports: &[(&str, &str, &str)]) {
         let mut text = format!("usb {place} {ids} serial=0123456789\n");
         for (tty, interface, _) in ports {
             text += &format!("tty {tty} interface={interface} driver=option\n");
@@ -40,26 +57,26 @@ impl Stage {
         }
     }
 
-    fn exchange(&mut self, modem: &str, text: &str) {
+    pub(super) fn exchange(&mut self, modem: &str, text: &str) {
         self.simulation.order(&format!("{modem} < {FROM} echo {text}"));
         self.simulation.shows(&format!("{modem} > {FROM} {text}"));
     }
 
     /// Waits until the log has this so many times.
-    fn logs(&self, part: &str, times: usize) {
+    pub(super) fn logs(&self, part: &str, times: usize) {
         let often = |daemon: &Daemon| (daemon.log().matches(part).count() >= times).then_some(());
         self.daemon.wait_until(part, often);
     }
 
-    fn ends(self) {
+    pub(super) fn ends(self) {
         assert_eq!(self.daemon.stop().code, 0);
     }
 }
 
 /// Of its ports the first takes commands and says nothing unasked, the second is for diagnosis, the third is the one.
-const E173: &str = "12d1:1436";
+pub(super) const E173: &str = "12d1:1436";
 /// A model that nobody has heard of.
-const STRANGER: &str = "12d1:ffff";
+pub(super) const STRANGER: &str = "12d1:ffff";
 /// A modem comes back within this, whatever its name is then.
 const BACK: Duration = Duration::from_secs(5);
 

@@ -5,6 +5,7 @@ use rapidsms::backends::gsm::{Balance, Rules};
 use rapidsms::message::{
     About, Connection, Ids, Incoming, MessageId, Origin, Outgoing, Report, SendFailure, Wishes,
 };
+use rapidsms::modem::{Dialogue, Happening};
 use rapidsms::numbers::{Destinations, Numbering};
 use rapidsms::pdu::{
     self, Address, Alphabet, DataCoding, Deliver, NetworkTime, Pdu, Prefix, Side, Status, StatusReport,
@@ -198,6 +199,25 @@ impl Play {
                 };
                 assert!(self.driver.wants_mail(), "{}: it takes no mail", self.place);
                 self.driver.send(&outgoing, Timestamp::default(), self.now);
+                self.drain();
+            }
+            // Another port of the same modem.
+            "other" => {
+                let text = self.filled(rest);
+                let lines: String = text.split(" / ").map(|line| format!("\r\n{line}\r\n")).collect();
+                for happening in Dialogue::new().read(lines.as_bytes(), self.now) {
+                    let Happening::Urc(urc) = happening else { panic!("{}: {happening:?}", self.place) };
+                    self.driver.overheard(urc, self.now);
+                }
+                self.drain();
+            }
+            "halt" => {
+                self.driver.halt(self.now);
+                self.drain();
+            }
+            "changed" => {
+                assert!(self.driver.is_halted(), "{}: something is under way", self.place);
+                self.driver.open(self.now);
                 self.drain();
             }
             "takes-no-mail" => assert!(!self.driver.wants_mail(), "{}", self.place),

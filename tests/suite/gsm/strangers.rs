@@ -6,6 +6,7 @@ use rapidsms::backends::gsm::Rules;
 use rapidsms::backends::gsm::driver::ussd::{Way, decode, encode};
 use rapidsms::backends::gsm::driver::{Driver, Effect};
 use rapidsms::message::{Connection, Ids, Origin, Outgoing, Wishes};
+use rapidsms::modem::{Dialogue, Happening};
 use rapidsms::router::{Refusal, Refused};
 use rapidsms::time::Timestamp;
 use std::time::Duration;
@@ -68,6 +69,10 @@ enum Move {
     Mail,
     Full(bool),
     Reopened,
+    /// Another port of the same modem says something.
+    Other(usize),
+    /// The port is changed as soon as nothing is under way.
+    Changes,
 }
 
 fn moves() -> impl Strategy<Value = Vec<Move>> {
@@ -79,6 +84,8 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         6 => Just(Move::Mail),
         1 => any::<bool>().prop_map(Move::Full),
         1 => Just(Move::Reopened),
+        2 => (0..WORDS.len()).prop_map(Move::Other),
+        1 => Just(Move::Changes),
     ];
     prop::collection::vec(one, 1..240)
 }
@@ -192,8 +199,23 @@ proptest! {
                 Move::Mail => {}
                 Move::Full(full) => stage.full = full,
                 Move::Reopened => stage.driver.open(stage.now),
+                Move::Other(at) => {
+                    let mut other = Dialogue::new();
+                    let mut said = other.read(format!("\r\n{}\r\n{}\r\n", WORDS[at], WORDS[at]).as_bytes(), stage.now);
+                    said.extend(other.tick(stage.now + Duration::from_secs(60)));
+                    for happening in said {
+                        if let Happening::Urc(urc) = happening {
+                            stage.driver.overheard(urc, stage.now);
+                        }
+                    }
+                }
+                Move::Changes => stage.driver.halt(stage.now),
             }
             stage.drain();
+            if stage.driver.is_halted() {
+                stage.driver.open(stage.now);
+                stage.drain();
+            }
         }
         if !stage.over {
             stage.driver.stop(stage.now);

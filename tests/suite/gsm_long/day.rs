@@ -206,7 +206,7 @@ impl World {
         let moved = !effects.is_empty();
         for effect in effects {
             match effect {
-                simulator::Effect::Write(octets) => self.hear(&octets),
+                simulator::Effect::Write(octets) | simulator::Effect::Announce(octets) => self.hear(&octets),
                 simulator::Effect::Record(entry) => {
                     let line = entry.line(LINE);
                     self.says(line.trim_end().to_string());

@@ -46,6 +46,8 @@ pub struct Facts {
     pub routings: Vec<String>,
     /// The one that the modem took; without one the storages are looked through more often.
     pub routing: Option<Routing>,
+    /// The arguments with which the modem took it.
+    pub routing_arguments: Option<String>,
     /// The service center's number in the SIM.
     pub service_center: Option<String>,
     /// The last one that was in it: what a modem loses in mid-life is put back.

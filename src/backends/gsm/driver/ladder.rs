@@ -346,6 +346,7 @@ fn routing_set(_: &Rules, facts: &mut Facts, answer: &Answer, nth: u32) -> Heard
     facts.routing = None;
     if answer.is_ok() {
         facts.routing = facts.routings.get(at).map(|routing| routing_of(routing));
+        facts.routing_arguments = facts.routings.get(at).cloned();
         return Heard::Done;
     }
     if at + 1 < facts.routings.len() { Heard::Next } else { Heard::Without(said(answer)) }

@@ -10,6 +10,7 @@
 //! | `asides` | further parts of what is no text |
 //! | `receiving` | announcements, storages, receipts, deletions |
 //! | `sending`, `stored` | parts, refusals, references, reports; the other way of sending |
+//! | `ports` | other ports of the same stick, and a change to one of them |
 //! | `watching` | network, signal, settings that get lost |
 //! | `recovery` | a modem that is mute, has started anew, or is sick |
 //! | `calls`, `ussd` | who calls; the network's menus |
@@ -23,6 +24,7 @@ mod doubt;
 mod facts;
 mod incoming;
 mod ladder;
+mod ports;
 mod receiving;
 mod recovery;
 mod sending;
@@ -33,6 +35,7 @@ mod watching;
 
 pub use facts::Facts;
 pub use incoming::{Arrival, arrival, report_name};
+pub use ports::is_announcement;
 pub use receiving::{Slot, Source};
 
 use super::rules::Rules;
@@ -94,6 +97,10 @@ pub struct Driver {
     /// How many arrivals in a row were handled while a message waited to be sent.
     arrivals_in_a_row: u32,
     up: bool,
+    /// An announcement came on the line itself.
+    announced_here: bool,
+    /// Nothing new is begun, because the port is to be changed.
+    halting: bool,
     stopping: bool,
     stop_by: Option<Duration>,
     now: Duration,
@@ -169,6 +176,8 @@ impl Driver {
             doubt: doubt::Doubt::default(),
             arrivals_in_a_row: 0,
             up: false,
+            announced_here: false,
+            halting: false,
             stopping: false,
             stop_by: None,
             now: Duration::ZERO,
@@ -180,6 +189,8 @@ impl Driver {
         self.now = now;
         self.phase = Phase::Opening;
         self.job = None;
+        self.halting = false;
+        self.announced_here = false;
         let happened = self.dialogue.open(now);
         self.hear(happened);
     }
@@ -212,6 +223,9 @@ impl Driver {
         // What waits for a free modem is looked at when it is free.
         let free = self.dialogue.is_ready() && self.job.is_none();
         let timers = match self.phase {
+            Phase::Over => return None,
+            // Whoever changes the port comes at once.
+            _ if free && self.halting => Vec::new(),
             Phase::Starting if free => vec![self.climb.wait_until],
             // Nothing else is done until then.
             Phase::Working if free && self.doubt.quiet_until().is_some() => vec![self.doubt.quiet_until()],
@@ -223,7 +237,6 @@ impl Driver {
                     self.next_ussd_time(),
                 ]
             }
-            Phase::Over => return None,
             _ => Vec::new(),
         };
         let always = [self.dialogue.deadline(), self.stop_by, self.calls.deadline(), self.ussd_deadline()];
@@ -275,7 +288,10 @@ impl Driver {
                 Happening::Mute => self.mute(),
                 Happening::Answer(answer) => self.answered(&answer),
                 Happening::Late(line) => self.late(&line),
-                Happening::Urc(urc) => self.unasked(urc),
+                Happening::Urc(urc) => {
+                    self.announced_here |= is_announcement(&urc);
+                    self.unasked(urc);
+                }
                 Happening::Garbage(text) => {
                     log::debug!(
                         "backend {}: the modem says {text:?}, which makes no sense here",
@@ -345,6 +361,9 @@ impl Driver {
             let next = match self.phase {
                 Phase::Opening | Phase::Over => return,
                 Phase::Starting if self.stopping => return self.end("the router stopped", Ok(())),
+                // What was begun is brought to its end first.
+                Phase::Working if self.halting && !self.stopping => self.owed(),
+                Phase::Starting if self.halting => None,
                 Phase::Starting => self.climb(),
                 Phase::Working => self.pick(),
             };

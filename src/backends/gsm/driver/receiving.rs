@@ -78,9 +78,11 @@ pub(super) struct Inbox {
     lists_badly: bool,
     troubled: bool,
     /// Whether it announces what it stores; unknown until it did, or until a message was found that it had kept to itself.
-    announces: Option<bool>,
+    pub(super) announces: Option<bool>,
     /// A look has ended since the start: what the next one finds came meanwhile.
     looked: bool,
+    /// How many looks have ended since the start of the driver.
+    pub(super) looks: u64,
     /// Reports were left where they are, because their messages' receipts have not been told.
     left: bool,
 }
@@ -92,6 +94,7 @@ impl Inbox {
             lists_badly: self.lists_badly,
             acknowledges_by_number: self.acknowledges_by_number,
             acknowledged: self.acknowledged,
+            looks: self.looks,
             next_look: Some(now),
             ..Inbox::default()
         };
@@ -212,6 +215,7 @@ impl Driver {
     fn looked_through(&mut self, now: Duration) {
         self.inbox.patience = None;
         self.inbox.looked = true;
+        self.inbox.looks += 1;
         self.inbox.next_look = Some(now.saturating_add(self.usual_wait()));
         self.verify();
     }
@@ -344,7 +348,7 @@ impl Driver {
         self.arrived(&digits, Source::Slot(slot, digits.clone()));
     }
 
-    fn arrived(&mut self, digits: &str, source: Source) {
+    pub(super) fn arrived(&mut self, digits: &str, source: Source) {
         match incoming::arrival(&self.rules, self.facts.imsi.as_deref(), digits) {
             Arrival::Message(mut incoming, forbids_answers) => {
                 self.asides.judge(&mut incoming, self.now);
@@ -355,12 +359,12 @@ impl Driver {
                 let early = matches!(&report.about, About::Remote(name) if self.outbox.expects_receipt(name));
                 if !early {
                     self.effects.push_back(Effect::Report(report, source));
-                } else if source == Source::Direct {
-                    self.outbox.hold(report);
-                    self.receipt(Source::Direct);
-                } else {
+                } else if let Source::Slot(..) = source {
                     // It stays where it is until the message's receipt was told; then the storages are looked through.
                     self.inbox.left = true;
+                } else {
+                    self.outbox.hold(report);
+                    self.receipt(source);
                 }
             }
         }

@@ -139,7 +139,7 @@ impl Driver {
     /// Whether a message to send can be taken now.
     pub fn wants_mail(&self) -> bool {
         let paused = self.outbox.paused_until.is_some_and(|until| self.now < until);
-        self.is_up() && !self.stopping && !self.outbox.is_busy() && !paused
+        self.is_up() && !self.stopping && !self.halting && !self.outbox.is_busy() && !paused
     }
 
     /// Takes a message to send; [`Effect::Sent`] will say what became of it. `wall` is the time of day, for its validity.
