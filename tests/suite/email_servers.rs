@@ -129,7 +129,7 @@ fn questions_in_many_charsets_are_answered_in_their_threads() {
 #[test]
 fn a_mail_is_answered_at_once_over_starttls_and_moved() {
     let office = Office::open();
-    let more = format!("imap_ssl = false\nimap_port = {}\nmove_to = \"Done\"", office.imap);
+    let more = format!("tls = \"required\"\nimap_ssl = false\nimap_port = {}\nmove_to = \"Done\"", office.imap);
     let daemon = start(&office, &more);
     wait_for_state(&daemon, "up", "told of new mail at once");
     // The one before may come before IDLE; this one meets a server that waits.
@@ -210,7 +210,7 @@ fn a_certificate_that_nobody_signed_is_refused() {
     let office = Office::open();
     for more in [
         "ca_file = \"other.pem\"".to_string(),
-        format!("ca_file = \"other.pem\"\nimap_ssl = false\nimap_port = {}", office.imap),
+        format!("tls = \"required\"\nca_file = \"other.pem\"\nimap_ssl = false\nimap_port = {}", office.imap),
     ] {
         let folder = daemon::folder(&settings(&office, &more));
         // Somebody else's certificate is trusted instead.
@@ -379,4 +379,39 @@ fn our_own_mail_is_not_answered() {
     assert_eq!(kept, "quarantined");
     daemon.stop();
     assert_eq!(office.mails(SMS, "").len(), 1);
+}
+
+/// Without any server: the mail that would go out, and what answers to it would mean.
+#[test]
+fn a_dry_run_shows_the_mail_and_what_an_answer_means() {
+    let folder = daemon::folder(
+        "[INSTALLED_BACKENDS.mail]\nENGINE = \"email\"\nsmtp_host = \"mail.example.org\"\nsmtp_port = 587\n\
+         username = \"sms@example.org\"\npassword = \"not to be seen\"\n",
+    );
+    let shown = daemon::rapidsms(folder.path(), &["send", "mail", ADA, "hello", "--dry-run"]).exits(0).out;
+    for part in [
+        "connect mail.example.org port 587, STARTTLS, login sms@example.org ***",
+        "RCPT TO:<ada@example.com>",
+        "Auto-Submitted: auto-generated",
+        "\nhello\n",
+    ] {
+        assert!(shown.contains(part), "{part:?} in:\n{shown}");
+    }
+    assert!(!shown.contains("not to be seen"), "{shown}");
+    for (answer, meaning) in [
+        ("250 2.0.0 Ok: queued as 4F2", "answer: sent"),
+        ("451 4.7.1 Greylisted", "answer: not sent now, tried again: SMTP 451 4.7.1 Greylisted"),
+        (
+            "550-5.1.1 No\n550 5.1.1 such user",
+            "answer: failed, never tried again: SMTP 550 5.1.1 No 5.1.1 such user",
+        ),
+    ] {
+        daemon::write(folder.path(), "answer", answer);
+        let command = ["send", "mail", ADA, "hello", "--dry-run", "--answer", "answer"];
+        let shown = daemon::rapidsms(folder.path(), &command).exits(0).out;
+        assert!(shown.contains(meaning), "{meaning:?} in:\n{shown}");
+    }
+    let nobody =
+        daemon::rapidsms(folder.path(), &["send", "mail", "+254712345678", "hello", "--dry-run"]).exits(1);
+    assert!(nobody.err.contains("no mail address"), "{}", nobody.err);
 }

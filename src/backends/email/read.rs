@@ -7,7 +7,7 @@ use super::automatic;
 use super::bounce::{self, kind_of};
 use super::headers::{HEADERS_LIMIT, Headers, head_of};
 use super::quote::{self, Stripping};
-use crate::message::{Connection, IDENTITY_LIMIT, Incoming, Name, Report};
+use crate::message::{Connection, IDENTITY_LIMIT, Incoming, Name, Report, TEXT_LIMIT};
 use crate::time::Timestamp;
 use mail_parser::{Message, MessageParser, MessagePart, MimeHeaders, PartType};
 use sha2::{Digest as _, Sha256};
@@ -128,6 +128,7 @@ pub fn read(fetched: Fetched<'_>, rules: &Reading) -> Letter {
     if rules.name_attachments {
         name_attachments(&mut text, &message);
     }
+    text.truncate(text.floor_char_boundary(TEXT_LIMIT));
     let source_time = message
         .date()
         .filter(|date| date.is_valid())

@@ -171,7 +171,8 @@ impl Rules {
         let username = text("username").unwrap_or_default().to_string();
         let password = options.secret("password").cloned().unwrap_or_else(|| Secret::new(""));
         let account = Account { username: username.clone(), password };
-        let from = sender(text("from"), &username)?;
+        let smtp_host = text("smtp_host").unwrap_or("localhost");
+        let from = sender(text("from"), &username, smtp_host)?;
         let domain = from.email.domain().to_string();
         let timeout = options.duration("timeout").unwrap_or(30 * SECOND);
         let ca_file = options.path("ca_file").map(PathBuf::from);
@@ -198,6 +199,8 @@ impl Rules {
                 let security = match (off, truth("imap_ssl", true)) {
                     (true, _) => in_clear(host, "mail from"),
                     (false, true) => Security::Tls,
+                    // As it was, where nobody is on the way who could listen.
+                    (false, false) if is_this_machine(host) && !options.is_given("tls") => Security::Plain,
                     (false, false) => Security::StartTls,
                 };
                 let usual = if truth("imap_ssl", true) && !off { 993 } else { 143 };
@@ -211,7 +214,7 @@ impl Rules {
                 })
             }
         };
-        let host = text("smtp_host").unwrap_or("localhost");
+        let host = smtp_host;
         let smtp_port = port("smtp_port").unwrap_or(25);
         let security = match (off, truth("use_tls", true)) {
             (true, _) => in_clear(host, "mail to"),
@@ -266,10 +269,12 @@ impl Rules {
     }
 }
 
-/// The sender of mails: `from`, else the account's name.
-fn sender(from: Option<&str>, username: &str) -> Result<Mailbox, BackendError> {
+/// The sender of mails: `from`, else the account's name; one of this machine's own accounts needs no domain.
+fn sender(from: Option<&str>, username: &str, smtp_host: &str) -> Result<Mailbox, BackendError> {
+    let local = format!("{username}@localhost");
     let (key, written) = match from {
         Some(from) => ("from", from),
+        None if !username.contains('@') && is_this_machine(smtp_host) => ("username", local.as_str()),
         None => ("username", username),
     };
     written.parse().map_err(|error| {

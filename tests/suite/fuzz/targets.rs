@@ -2,6 +2,10 @@
 //!
 //! Each takes octets, and panics when something does not hold. Nothing here knows who calls it.
 
+use rapidsms::backends::email::quote::Stripping;
+use rapidsms::backends::email::read::{Fetched, Reading, SubjectAs, read};
+use rapidsms::backends::email::write::thread_of;
+use rapidsms::message::{IDENTITY_LIMIT, TEXT_LIMIT};
 use rapidsms::modem::{Command, Dialogue, Happening, ModemError, answers, storage};
 use rapidsms::numbers::{self, Answering, Destinations, Numbering};
 use rapidsms::pdu::address::Value;
@@ -17,7 +21,7 @@ use std::time::Duration;
 pub type Target = fn(&[u8]);
 
 /// All of them, by the names of their files in fuzz/fuzz_targets and their folders in fuzz/corpus.
-pub const ALL: [(&str, Target); 7] = [
+pub const ALL: [(&str, Target); 8] = [
     ("pdu_decode", pdu_decode),
     ("pdu_fixpoint", pdu_fixpoint),
     ("pdu_texts", pdu_texts),
@@ -25,6 +29,7 @@ pub const ALL: [(&str, Target); 7] = [
     ("modem_dialogue", modem_dialogue),
     ("modem_answers", modem_answers),
     ("numbers", numbers_any),
+    ("mail_read", mail_read),
 ];
 
 const SIDES: [Option<Side>; 3] = [None, Some(Side::Network), Some(Side::Mobile)];
@@ -325,4 +330,31 @@ pub fn numbers_any(octets: &[u8]) {
     }
     let _ = (numbers::sender(number), Answering::default().answers(number));
     let _ = (Address::parse(number), Numbering::new(number, other, prefix));
+}
+
+/// A mail from whomever is one message that the router can take.
+pub fn mail_read(octets: &[u8]) {
+    let rules = Reading {
+        backend: "mail".into(),
+        own: vec!["sms@example.org".into()],
+        domain: "example.org".into(),
+        stripping: Stripping { quotes: true, signature: true },
+        text_limit: 4000,
+        name_attachments: true,
+        subject: SubjectAs::FirstLine,
+        allowed: Vec::new(),
+        denied: Vec::new(),
+    };
+    for size in [octets.len(), octets.len() + 1_000_000] {
+        let letter = read(Fetched { octets, size, place: (1, 1) }, &rules);
+        let incoming = letter.incoming;
+        assert!(incoming.text.len() <= TEXT_LIMIT && incoming.redelivery_key.is_some());
+        let identity = &incoming.connection.identity;
+        assert!(!identity.is_empty() && identity.chars().count() <= IDENTITY_LIMIT);
+        assert!(!identity.chars().any(char::is_control));
+        assert!(!incoming.text.chars().any(|letter| letter.is_control() && !"\n\t".contains(letter)));
+        if let (Some(raw), None) = (&incoming.raw, &incoming.undecodable) {
+            assert!(thread_of(raw, identity).is_some(), "what can be answered has a thread");
+        }
+    }
 }
