@@ -129,7 +129,8 @@ fn questions_in_many_charsets_are_answered_in_their_threads() {
 #[test]
 fn a_mail_is_answered_at_once_over_starttls_and_moved() {
     let office = Office::open();
-    let more = format!("tls = \"required\"\nimap_ssl = false\nimap_port = {}\nmove_to = \"Done\"", office.imap);
+    let more =
+        format!("tls = \"required\"\nimap_ssl = false\nimap_port = {}\nmove_to = \"Done\"", office.imap);
     let daemon = start(&office, &more);
     wait_for_state(&daemon, "up", "told of new mail at once");
     // The one before may come before IDLE; this one meets a server that waits.
@@ -414,4 +415,20 @@ fn a_dry_run_shows_the_mail_and_what_an_answer_means() {
     let nobody =
         daemon::rapidsms(folder.path(), &["send", "mail", "+254712345678", "hello", "--dry-run"]).exits(1);
     assert!(nobody.err.contains("no mail address"), "{}", nobody.err);
+}
+
+/// The block of RapidSMS 0.9 for accounts of this machine, word for word.
+#[test]
+fn the_old_block_for_this_machine_is_no_fault() {
+    let settings = "[INSTALLED_BACKENDS.mail]\nENGINE = \"rapidsms.backends.email\"\nSMTP_HOST = \"localhost\"\nSMTP_PORT = 25\n\
+        IMAP_HOST = \"localhost\"\nIMAP_PORT = 143\nIMAP_SSL = false\nUSE_TLS = false\nUSERNAME = \"sms\"\nPASSWORD = \"secret\"\nPOLL_INTERVAL = 60\n";
+    let folder = daemon::folder(settings);
+    let shown = daemon::rapidsms(folder.path(), &["send", "mail", ADA, "hello", "--dry-run"]).exits(0).out;
+    assert!(shown.contains("localhost port 25, no TLS, login sms ***\nMAIL FROM:<sms@localhost>"), "{shown}");
+    let elsewhere = settings
+        .replace("\"localhost\"", "\"mail.example.org\"")
+        .replace("USE_TLS = false", "USE_TLS = true");
+    let folder = daemon::folder(&elsewhere);
+    let ran = daemon::rapidsms(folder.path(), &["send", "mail", ADA, "hello", "--dry-run"]).exits(1);
+    assert!(ran.err.contains("username in the settings: \"sms\" is no mail address"), "{}", ran.err);
 }

@@ -225,8 +225,9 @@ fn finish(text: &str, is_cut: bool, rules: &Reading) -> String {
 }
 
 fn with_subject(text: String, subject: &str, rule: SubjectAs) -> String {
-    let subject: String =
-        subject.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(500).collect();
+    let words = subject.split(|letter: char| letter.is_whitespace() || letter.is_control());
+    let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
+    let subject: String = words.join(" ").chars().take(500).collect();
     match rule {
         _ if subject.is_empty() => text,
         SubjectAs::FirstLine => format!("{subject}\n{text}").trim_end().to_string(),
@@ -245,10 +246,11 @@ fn name_attachments(text: &mut String, message: &Message<'_>) {
     let attached: Vec<&MessagePart<'_>> = message.attachments().filter(|part| !is_decoration(part)).collect();
     for part in attached.iter().take(NAMES_LIMIT) {
         let name = match part.attachment_name() {
-            Some(name) => name.chars().filter(|letter| !letter.is_control()).take(100).collect(),
+            Some(name) => name.to_string(),
             None if matches!(part.body, PartType::Message(_)) => "a mail".to_string(),
             None => kind_of(part),
         };
+        let name: String = name.chars().filter(|letter| !letter.is_control()).take(100).collect();
         if !text.is_empty() {
             text.push('\n');
         }
