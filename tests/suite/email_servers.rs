@@ -364,6 +364,18 @@ fn what_cannot_be_delivered_fails_now_or_by_a_bounce() {
     daemon.stop();
 }
 
+/// A mail server that can tell (DSN) is asked whether a mail arrived.
+#[test]
+fn a_mail_that_arrived_is_delivered() {
+    let office = Office::open();
+    let daemon = start(&office, "reports = true");
+    wait_for_state(&daemon, "up", "");
+    daemon.rapidsms(&["send", "mail", ADA, "hello"]).exits(0);
+    daemon.wait_until("delivered", |daemon| (stored(daemon, "state=delivered") == 1).then_some(()));
+    assert_eq!(office.mails(ADA, "").len(), 1);
+    daemon.stop();
+}
+
 /// Two machines: an answer of ours that comes back is not answered.
 #[test]
 fn our_own_mail_is_not_answered() {
