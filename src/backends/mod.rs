@@ -11,7 +11,9 @@ mod line;
 pub mod bucket;
 pub mod email;
 pub mod gsm;
+pub mod http;
 pub mod httptester;
+pub mod kannel;
 
 pub use hands::Hand;
 pub use intake::{Heard, Intake, Intakes};
@@ -135,4 +137,5 @@ impl fmt::Debug for Engine {
 }
 
 /// The engines of this program.
-pub const ENGINES: &[Engine] = &[bucket::ENGINE, httptester::ENGINE, gsm::ENGINE, email::ENGINE];
+pub const ENGINES: &[Engine] =
+    &[bucket::ENGINE, httptester::ENGINE, gsm::ENGINE, http::ENGINE, kannel::ENGINE, email::ENGINE];

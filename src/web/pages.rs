@@ -1,5 +1,6 @@
 //! The pages for people and the reading half of the API. Each page thread has a reader of its own on the store; templates escape whatever a message says.
 
+use super::kannel;
 use super::metrics;
 use super::parts;
 use super::site::{self, Read};
@@ -39,6 +40,11 @@ fn answer(
     reader: &mut dyn Reader,
 ) -> Result<Response, StoreError> {
     match path {
+        // No path at all: a Kannel's status, whose password was asked for already.
+        [] => {
+            let form = kannel::status::Form::of(request.path()).unwrap_or(kannel::status::Form::Text);
+            kannel::status::page(form, board, reader)
+        }
         [""] => overview(board, reader),
         ["style.css"] => Ok(Response::bytes(200, "text/css; charset=utf-8", STYLE.as_bytes())
             .header("Cache-Control", "max-age=300")),

@@ -65,6 +65,8 @@ pub(super) struct Message {
     pub(super) tried: bool,
     pub(super) partial: bool,
     pub(super) wishes: Wishes,
+    /// Somebody wants to be called about it, or wanted to.
+    pub(super) called: bool,
     pub(super) live: bool,
     /// The first entries; most messages have no more. Later ones are in [`Rare::history`].
     pub(super) history: [Option<Step>; 3],
@@ -270,6 +272,7 @@ impl Message {
             tried: false,
             partial: false,
             wishes: Wishes::default(),
+            called: false,
             live: true,
             history: [None, None, None],
         }
@@ -319,6 +322,7 @@ impl Message {
                 wishes: self.wishes,
             },
             uncertain: self.uncertain,
+            called: self.called,
         }
     }
 

@@ -5,6 +5,7 @@
 use rapidsms::backends::email::quote::Stripping;
 use rapidsms::backends::email::read::{Fetched, Reading, SubjectAs, read};
 use rapidsms::backends::email::write::thread_of;
+use rapidsms::backends::kannel::{charset::Charset, status::Standing, verdict};
 use rapidsms::message::{IDENTITY_LIMIT, TEXT_LIMIT};
 use rapidsms::modem::{Command, Dialogue, Happening, ModemError, answers, storage};
 use rapidsms::numbers::{self, Answering, Destinations, Numbering};
@@ -21,7 +22,7 @@ use std::time::Duration;
 pub type Target = fn(&[u8]);
 
 /// All of them, by the names of their files in fuzz/fuzz_targets and their folders in fuzz/corpus.
-pub const ALL: [(&str, Target); 8] = [
+pub const ALL: [(&str, Target); 9] = [
     ("pdu_decode", pdu_decode),
     ("pdu_fixpoint", pdu_fixpoint),
     ("pdu_texts", pdu_texts),
@@ -29,6 +30,7 @@ pub const ALL: [(&str, Target); 8] = [
     ("modem_dialogue", modem_dialogue),
     ("modem_answers", modem_answers),
     ("numbers", numbers_any),
+    ("kannel", kannel_says),
     ("mail_read", mail_read),
 ];
 
@@ -356,5 +358,30 @@ pub fn mail_read(octets: &[u8]) {
         if let (Some(raw), None) = (&incoming.raw, &incoming.undecodable) {
             assert!(thread_of(raw, identity).is_some(), "what can be answered has a thread");
         }
+    }
+}
+
+/// What a Kannel answers, its status page and its texts: a sentence that is not too long, and no octet that is lost. The first line is the name of a charset.
+pub fn kannel_says(octets: &[u8]) {
+    let text = String::from_utf8_lossy(octets);
+    for status in [0, 200, 202, 301, 400, 403, 404, 503, 504, u16::MAX] {
+        let outcome = verdict::of_answer(status, None, &text);
+        let sentence = outcome.pause.unwrap_or_default();
+        assert!(sentence.len() < 2_000 && !sentence.contains(char::is_control), "{sentence:?}");
+    }
+    match Standing::read(&text) {
+        Ok(standing) => {
+            assert!(standing.sentence(None).len() < 4_000 && standing.sentence(Some("FAKE")).len() < 4_000);
+        }
+        Err(why) => assert!(!why.is_empty()),
+    }
+    let cut = octets.iter().position(|octet| *octet == b'\n').unwrap_or(octets.len());
+    let Some(charset) = Charset::named(&String::from_utf8_lossy(&octets[..cut])) else { return };
+    let rest = octets.get(cut + 1..).unwrap_or_default();
+    if let Some(text) = charset.decode(rest)
+        && let Ok(written) = charset.encode(&text)
+    {
+        // Some sets have a character twice, so it need not be the very same text.
+        assert!(charset.decode(&written).is_some(), "{charset}: what was written cannot be read");
     }
 }

@@ -376,7 +376,7 @@ cases! {
     /// Programs and apps may say how a message is to be sent; over a restart, too.
     fn wishes_reach_the_backend(stage) {
         let now = stage.now;
-        let wishes = Wishes { flash: false, report: Some(false) };
+        let wishes = Wishes { flash: false, report: Some(false), part: None };
         let draft = Draft { wishes, ..Draft::new(Connection::new("zain", "+1"), "quietly") };
         stage.submit(draft, "api", None, now).unwrap();
         stage.says("tnm", "+1", "flash now");
@@ -385,7 +385,7 @@ cases! {
         let mut given = stage.turns();
         given.sort_by(|one, other| one.text.cmp(&other.text));
         assert_eq!(texts(&given), ["now", "quietly"]);
-        assert_eq!(given[0].wishes, Wishes { flash: true, report: Some(true) });
+        assert_eq!(given[0].wishes, Wishes { flash: true, report: Some(true), part: None });
         assert_eq!(given[1].wishes, wishes);
     }
 
