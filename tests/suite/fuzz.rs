@@ -100,4 +100,14 @@ macro_rules! targets {
     };
 }
 
-targets!(pdu_decode, pdu_fixpoint, pdu_texts, gsm7, modem_dialogue, modem_answers, numbers, kannel, mail_read);
+targets!(
+    pdu_decode,
+    pdu_fixpoint,
+    pdu_texts,
+    gsm7,
+    modem_dialogue,
+    modem_answers,
+    numbers,
+    kannel,
+    mail_read
+);

@@ -12,7 +12,7 @@
 //!
 //! - `rules`: what the settings mean.
 //! - [`read`], [`automatic`], [`bounce`], [`quote`], [`headers`]: a mail in, a message or a reason out. Pure.
-//! - [`write`]: a message in, a mail out. Pure.
+//! - [`mod@write`]: a message in, a mail out. Pure.
 //! - `stream`: a connection with deadlines, TLS and one place to wait.
 //! - `imap`, `smtp`: the two hands, one thread each: what is slow in one does not delay the other.
 //!
