@@ -299,6 +299,11 @@ impl Store for Memory {
         let from = message.state;
         if settlement.state == State::Sending || !from.may_become(settlement.state) {
             self.note(id, &settlement.actor, &late(settlement), now)?;
+            if let (State::Sent, Some(parts)) = (settlement.state, settlement.parts)
+                && let Some(message) = self.slab.get_mut(place)
+            {
+                message.rare().parts.get_or_insert(parts);
+            }
             return Ok(false);
         }
         let back = matches!(settlement.state, State::Queued | State::Uncertain);

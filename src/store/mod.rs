@@ -117,7 +117,8 @@ pub trait Store: Send {
     fn queues(&mut self, backend: &str) -> Result<Vec<Name>, StoreError>;
 
     /// Changes the state of an outgoing message. `false`, and nothing but an [`Entry`] with the
-    /// news happens, when [`State::may_become`] forbids the change (late news) or there is no such message (then no entry either).
+    /// news happens, when [`State::may_become`] forbids the change (late news) or there is no such message (then no entry either). A report may
+    /// overtake the answer of the carrier: the number of parts that comes with a late `sent` is kept when none is known.
     /// `sending` is left only this way; going back to `queued` or `uncertain` keeps the place in the lane, blocked until `settlement.due`.
     fn settle(&mut self, id: MessageId, settlement: &Settlement, now: Timestamp) -> Result<bool, StoreError>;
 

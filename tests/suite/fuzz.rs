@@ -109,5 +109,7 @@ targets!(
     modem_answers,
     numbers,
     kannel,
+    http_texts,
+    http_requests,
     mail_read
 );

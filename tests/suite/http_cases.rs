@@ -335,3 +335,13 @@ fn every_name_and_key_is_in_the_document() {
         assert!(text.contains(&format!("`{}", key.name)), "docs/http.md does not explain {}", key.name);
     }
 }
+
+/// "Bad input" of 1 MiB: refused before any engine reads it.
+#[test]
+fn a_query_of_a_mebibyte_is_no_request() {
+    let query = "x".repeat(1024 * 1024);
+    let octets = format!("GET /http/gateway/?identity=1&text={query} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let why = Request::parse(octets.as_bytes(), None).expect_err("it is too long");
+    println!("{why}");
+    assert!(!why.is_empty());
+}

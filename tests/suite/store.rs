@@ -560,6 +560,20 @@ cases! {
         assert_eq!(stage.store.waiting(Direction::Out), 0);
     }
 
+    /// "the number of parts that comes with a late `sent` is kept when none is known"
+    fn a_report_that_overtakes_the_carriers_answer_costs_no_parts(stage) {
+        let id = stage.queue(&connection("a"), "1");
+        stage.pause();
+        stage.take("one", 1, START);
+        assert!(stage.settle(id, State::Delivered));
+        for (parts, kept) in [(None, None), (Some(3), Some(3)), (Some(4), Some(3))] {
+            let late = Settlement { parts, ..Settlement::new(State::Sent, "backend one") };
+            assert!(!stage.store.settle(id, &late, at(9)).unwrap());
+            stage.pause();
+            assert_eq!((stage.detail(id).row.state, stage.detail(id).row.parts), (State::Delivered, kept));
+        }
+    }
+
     /// "Appends to the history of a message without changing its state. Unknown ids are ignored."
     fn notes_change_nothing_else(stage) {
         let id = stage.queue(&connection("a"), "1");

@@ -170,7 +170,7 @@ fn key_of(headers: &Headers, sender: &str, text: &str, place: (u32, u32)) -> Str
     key
 }
 
-/// [`key_of`] a mail without a name.
+/// What makes a mail without a name known again: its place on the server.
 pub fn place_key((validity, uid): (u32, u32)) -> String {
     format!("uid {validity}/{uid}")
 }

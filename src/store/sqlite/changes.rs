@@ -204,6 +204,12 @@ impl Changes<'_> {
         let to = settlement.state;
         if to == State::Sending || !from.may_become(to) {
             self.append(id, &settlement.actor, &late(settlement), now)?;
+            if let (State::Sent, Some(parts)) = (to, settlement.parts) {
+                let mut statement = self
+                    .connection
+                    .prepare_cached("UPDATE messages SET parts = coalesce(parts, ?2) WHERE key = ?1")?;
+                statement.execute((id.key(), parts))?;
+            }
             return Ok(false);
         }
         let key = id.key();
