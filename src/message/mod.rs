@@ -395,6 +395,9 @@ pub struct Outgoing {
     pub text: String,
     /// The message that it answers.
     pub in_response_to: Option<MessageId>,
+    /// What was stored of that message as it came in ([`Incoming::raw`]), for engines that put an answer beside its question, and only when it came in by
+    /// the same backend.
+    pub answered: Option<Vec<u8>>,
     /// Which try this is, from 1.
     pub attempt: u32,
     /// After this time nobody wants it any more.

@@ -352,7 +352,7 @@ impl Router {
 
     /// Notes what a backend took; it is given to it by the commit.
     pub(super) fn give(&mut self, name: &Name, taken: Vec<Taken>, now: Timestamp) {
-        for taken in taken {
+        for mut taken in taken {
             let outgoing = &taken.outgoing;
             let stale = outgoing.expires_at <= now && !self.clock_behind;
             let Some(desk) = self.desks.get_mut(name) else { return };
@@ -365,9 +365,23 @@ impl Router {
             desk.in_flight += 1;
             desk.last_taken = Some(now);
             let counted = quota::has_limits(&desk.policy.caps, &desk.policy.rate);
+            let shows_answered = desk.policy.shows_answered;
             self.flights.insert(outgoing.id, Flight::of(&taken, counted));
+            if shows_answered && let Some(answered) = taken.outgoing.in_response_to {
+                taken.outgoing.answered = self.stored_of(name, answered);
+            }
             self.taken.push(taken.outgoing);
         }
+    }
+
+    /// What was stored of a message that came in by this very backend. An error dooms the transaction, so that nothing is given out.
+    fn stored_of(&mut self, name: &Name, id: MessageId) -> Option<Vec<u8>> {
+        let backend = self.store.backend_of(id);
+        if self.written(backend).ok()?? != *name {
+            return None;
+        }
+        let raw = self.store.raw(id);
+        self.written(raw).ok()?
     }
 
     /// A message was `sending` when an earlier process ended; or its claim turned out to be on disk although the commit failed: then it was never given out.

@@ -94,6 +94,8 @@ pub struct BackendPolicy {
     pub caps: Caps,
     /// How fast it may send.
     pub rate: Rate,
+    /// Whether it is shown what was stored of the message that one of its messages answers.
+    pub shows_answered: bool,
 }
 
 impl BackendPolicy {
@@ -108,6 +110,7 @@ impl BackendPolicy {
             on_uncertain: None,
             caps: Caps::default(),
             rate: Rate::default(),
+            shows_answered: false,
         }
     }
 

@@ -16,7 +16,6 @@ const ON_UNCERTAIN: Kind = Kind::OneOf(&["resend", "hold"]);
 const TIMEOUT: Kind = Kind::Duration { min: Duration::from_millis(100), max: HOUR };
 const CAP: Kind = Kind::Integer { min: 1, max: 1_000_000_000 };
 const SMALL_COUNT: Kind = Kind::Integer { min: 1, max: 1000 };
-const PORT_NUMBER: Kind = Kind::Integer { min: 1, max: 65535 };
 
 const LOGS: &str = "the log goes to standard error, where the service manager keeps it";
 const HANDLER_CHOICE: &str = "the app \"handlers\" runs the handlers that are registered with it";
@@ -225,29 +224,7 @@ pub(super) const KANNEL_USER: &[Key] = &[
 ];
 
 /// Engines that are recognised and not in this build.
-pub(super) const ENGINES: &[EngineSpec] = &[EngineSpec {
-    name: "email",
-    aliases: &["rapidsms.backends.email"],
-    keys: &[
-        Key::new("smtp_host", Kind::Text, "mail server for sending").or("localhost"),
-        Key::new("smtp_port", PORT_NUMBER, "its port").or("25"),
-        Key::new("use_tls", Kind::Boolean, "STARTTLS when sending").or("true"),
-        Key::new("imap_host", Kind::Text, "mail server for receiving").or("localhost"),
-        Key::new("imap_port", PORT_NUMBER, "its port").or("143"),
-        Key::new("imap_ssl", Kind::Boolean, "TLS from the first byte when receiving").or("true"),
-        Key::new("username", Kind::Text, "the account; also the sender")
-            .required()
-            .such_as("sms@example.org")
-            .also(&["user", "login", "account"]),
-        Key::new("password", Kind::Secret, "the account's password").required().also(&["pass", "passwd"]),
-        Key::new("poll_interval", Kind::Duration { min: SECOND, max: DAY }, "how often mail is fetched")
-            .or("60 s"),
-        Key::ignored("fail_silently", "a mail that cannot be sent is tried again, and reported"),
-    ],
-    built: false,
-    tester: false,
-    about: "mail in by IMAP, out by SMTP",
-}];
+pub(super) const ENGINES: &[EngineSpec] = &[];
 
 /// What every `[APPS.name]` with an ENGINE may say besides its host's own keys.
 pub(super) const HOSTED_APP: &[Key] = &[

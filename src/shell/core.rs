@@ -13,7 +13,7 @@ use crate::hub::event::{Answered, Event, LineId, LineNews, Question};
 use crate::hub::latency::Histogram;
 use crate::message::{Direction, Name, Outgoing, SendFailure};
 use crate::registry::Registry;
-use crate::router::{CallOutcome, Refusal, Refused, Router};
+use crate::router::{BackendPolicy, CallOutcome, Refusal, Refused, Router};
 use crate::settings::{BackendSettings, GroupSettings, MemberSettings, Settings};
 use crate::store::StoreError;
 use crate::time::{Clock, Timestamp};
@@ -377,7 +377,9 @@ impl Core {
         let name: Name = settings.name.as_str().into();
         let engine = self.registry.engine(settings.engine).filter(|_| settings.built);
         let window = settings.window.or(engine.map(|engine| engine.window)).unwrap_or(1);
-        self.router.set_backend(&name, backend_policy(&settings, window));
+        let shows_answered = engine.is_some_and(|engine| engine.shows_answered);
+        let policy = BackendPolicy { shows_answered, ..backend_policy(&settings, window) };
+        self.router.set_backend(&name, policy);
         let mut notice = BackendNotice {
             name: name.clone(),
             place: 0,

@@ -401,6 +401,11 @@ impl Store for Memory {
         Ok(message.map(|message| self.backends[message.taken_by as usize].name.clone()))
     }
 
+    fn raw(&mut self, id: MessageId) -> Result<Option<Vec<u8>>, StoreError> {
+        let message = self.slab.find(id).and_then(|place| self.slab.get(place));
+        Ok(message.and_then(|message| message.rare.as_ref()?.raw.clone()))
+    }
+
     fn callback(&mut self, id: MessageId) -> Result<Option<Wanted>, StoreError> {
         let Some((callback, happened)) = self.calls.wanted(id) else { return Ok(None) };
         let message = self.slab.find(id).and_then(|place| self.slab.get(place));

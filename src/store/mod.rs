@@ -142,6 +142,9 @@ pub trait Store: Send {
     /// By which backend a message came or goes, if there is such a message: the one that took it last, else its own.
     fn backend_of(&mut self, id: MessageId) -> Result<Option<Name>, StoreError>;
 
+    /// The octets from which a received message was decoded, if there is such a message and they were kept.
+    fn raw(&mut self, id: MessageId) -> Result<Option<Vec<u8>>, StoreError>;
+
     /// Who wants to be called about a message. None when nobody does, and when nothing can happen to it any more.
     fn callback(&mut self, id: MessageId) -> Result<Option<Wanted>, StoreError>;
 

@@ -305,6 +305,15 @@ impl Store for Sqlite {
         })
     }
 
+    fn raw(&mut self, id: MessageId) -> Result<Option<Vec<u8>>, StoreError> {
+        self.read(|connection, _| {
+            let mut statement =
+                connection.prepare_cached("SELECT raw FROM messages WHERE key = ?1 AND tail = ?2")?;
+            let raw = statement.query_row((id.key(), id.tail()), |row| row.get(0)).optional()?;
+            Ok(raw.flatten())
+        })
+    }
+
     fn callback(&mut self, id: MessageId) -> Result<Option<Wanted>, StoreError> {
         self.read(|connection, names| calls::callback(connection, names, id))
     }

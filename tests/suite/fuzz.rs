@@ -110,5 +110,6 @@ targets!(
     numbers,
     kannel,
     http_texts,
-    http_requests
+    http_requests,
+    mail_read
 );

@@ -61,6 +61,7 @@ fn message(identity: &str, text: &str) -> Outgoing {
         by: "gateway".into(),
         text: text.into(),
         in_response_to: None,
+        answered: None,
         attempt: 2,
         expires_at: NOW + Duration::from_secs(3_570),
         origin: Origin::Real,

@@ -33,6 +33,7 @@ fn outgoing(identity: &str, text: &str, wishes: Wishes) -> Outgoing {
         by: "k".into(),
         text: text.into(),
         in_response_to: None,
+        answered: None,
         attempt: 1,
         expires_at: Timestamp::from_seconds(2_000_000_000),
         origin: Origin::Real,

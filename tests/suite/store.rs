@@ -993,6 +993,20 @@ cases! {
         assert_eq!(stage.store.backend_of(unknown).unwrap(), None);
     }
 
+    /// "The octets from which a received message was decoded, if there is such a message and they were kept."
+    fn the_octets_of_a_message_are_found(stage) {
+        let kept = Incoming { raw: Some(vec![0, 255, 7]), ..Incoming::new(connection("a"), "1") };
+        let kept = stage.accept_as(&kept, State::Received, None, None);
+        let bare = stage.accept(&connection("a"), "2");
+        let out = stage.queue(&Connection::new("two", "a"), "1");
+        stage.pause();
+        assert_eq!(stage.store.raw(kept).unwrap(), Some(vec![0, 255, 7]));
+        assert_eq!(stage.store.raw(bare).unwrap(), None);
+        assert_eq!(stage.store.raw(out).unwrap(), None);
+        let unknown = MessageId::from_parts(kept.key(), kept.tail() ^ 1);
+        assert_eq!(stage.store.raw(unknown).unwrap(), None);
+    }
+
     /// "Remembers a redelivery or idempotency key. An older memory under the same key is replaced."
     fn keys_are_remembered_until_they_are_old(stage) {
         let id = stage.accept(&connection("a"), "1");

@@ -315,6 +315,7 @@ impl Message {
                 connection: addresses[self.address as usize].connection.clone(),
                 text: self.text.to_string(),
                 in_response_to: self.about,
+                answered: None,
                 attempt: self.attempts,
                 expires_at: self.expires_at,
                 origin: self.origin,

@@ -242,6 +242,7 @@ fn taken(connection: &Connection, names: &mut Names, row: &Row<'_>) -> Result<Ta
         connection: address,
         text: row.get(3)?,
         in_response_to: about(row.get(4)?, row.get(5)?),
+        answered: None,
         attempt: row.get(6)?,
         expires_at: Timestamp(row.get(7)?),
         origin: origin_of(row.get(8)?),

@@ -2,6 +2,9 @@
 //!
 //! Each takes octets, and panics when something does not hold. Nothing here knows who calls it.
 
+use rapidsms::backends::email::quote::Stripping;
+use rapidsms::backends::email::read::{Fetched, Reading, SubjectAs, read};
+use rapidsms::backends::email::write::thread_of;
 use rapidsms::backends::http::template::{Place, Template, Value as Put, Values};
 use rapidsms::backends::http::{ENGINE, call::Writer, given::Given, verdict::Judge};
 use rapidsms::backends::kannel::{status::Standing, verdict};
@@ -9,7 +12,7 @@ use rapidsms::backends::{Heard, Intake};
 use rapidsms::http::Request;
 use rapidsms::http::charset::Charset;
 use rapidsms::http::client::Answer;
-use rapidsms::message::About;
+use rapidsms::message::{About, IDENTITY_LIMIT, TEXT_LIMIT};
 use rapidsms::modem::{Command, Dialogue, Happening, ModemError, answers, storage};
 use rapidsms::numbers::{self, Answering, Destinations, Numbering};
 use rapidsms::pdu::address::Value;
@@ -30,7 +33,7 @@ use std::time::Duration;
 pub type Target = fn(&[u8]);
 
 /// All of them, by the names of their files in fuzz/fuzz_targets and their folders in fuzz/corpus.
-pub const ALL: [(&str, Target); 10] = [
+pub const ALL: [(&str, Target); 11] = [
     ("pdu_decode", pdu_decode),
     ("pdu_fixpoint", pdu_fixpoint),
     ("pdu_texts", pdu_texts),
@@ -41,6 +44,7 @@ pub const ALL: [(&str, Target); 10] = [
     ("kannel", kannel_says),
     ("http_texts", http_texts),
     ("http_requests", http_requests),
+    ("mail_read", mail_read),
 ];
 
 const SIDES: [Option<Side>; 3] = [None, Some(Side::Network), Some(Side::Mobile)];
@@ -497,5 +501,32 @@ pub fn kannel_says(octets: &[u8]) {
     {
         // Some sets have a character twice, so it need not be the very same text.
         assert!(charset.decode(&written).is_some(), "{charset}: what was written cannot be read");
+    }
+}
+
+/// A mail from whomever is one message that the router can take.
+pub fn mail_read(octets: &[u8]) {
+    let rules = Reading {
+        backend: "mail".into(),
+        own: vec!["sms@example.org".into()],
+        domain: "example.org".into(),
+        stripping: Stripping { quotes: true, signature: true },
+        text_limit: 4000,
+        name_attachments: true,
+        subject: SubjectAs::FirstLine,
+        allowed: Vec::new(),
+        denied: Vec::new(),
+    };
+    for size in [octets.len(), octets.len() + 1_000_000] {
+        let letter = read(Fetched { octets, size, place: (1, 1) }, &rules);
+        let incoming = letter.incoming;
+        assert!(incoming.text.len() <= TEXT_LIMIT && incoming.redelivery_key.is_some());
+        let identity = &incoming.connection.identity;
+        assert!(!identity.is_empty() && identity.chars().count() <= IDENTITY_LIMIT);
+        assert!(!identity.chars().any(char::is_control));
+        assert!(!incoming.text.chars().any(|letter| letter.is_control() && !"\n\t".contains(letter)));
+        if let (Some(raw), None) = (&incoming.raw, &incoming.undecodable) {
+            assert!(thread_of(raw, identity).is_some(), "what can be answered has a thread");
+        }
     }
 }

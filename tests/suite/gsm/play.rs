@@ -199,6 +199,7 @@ impl Play {
                     by: "Zain".into(),
                     text,
                     in_response_to: (sign == "reply").then_some(self.last),
+                    answered: None,
                     attempt: 1,
                     expires_at: Timestamp::from_seconds(3600),
                     origin: Origin::Real,

@@ -62,6 +62,21 @@ cases! {
         assert_eq!(stage.counters().uncertain, 0);
     }
 
+    /// "What was stored of that message as it came in, for engines that put an answer beside its question, and only when it came in by the same backend."
+    fn who_wants_it_is_shown_what_is_answered(stage) {
+        let hears = |stage: &mut Stage, backend: &str, text: &str| {
+            let raw = Some(text.as_bytes().to_vec());
+            let incoming = Incoming { raw, ..Incoming::new(Connection::new(backend, "+1"), text) };
+            stage.hears(&incoming).unwrap();
+            stage.flows().into_iter().map(|outgoing| outgoing.answered).collect::<Vec<_>>()
+        };
+        assert_eq!(hears(stage, "zain", "echo one"), [None], "it did not ask for it");
+        stage.rule("zain", BackendPolicy { shows_answered: true, ..BackendPolicy::real() });
+        assert_eq!(hears(stage, "zain", "echo two"), [Some(b"echo two".to_vec())]);
+        assert_eq!(hears(stage, "tnm", "to zain +9 three"), [None], "another line's mail is its own affair");
+        assert_eq!(one(stage).answered, None);
+    }
+
     fn what_the_carrier_will_never_take_fails_at_once(stage) {
         let given = one(stage);
         let behind = submit(stage, "zain", "+1", "behind");

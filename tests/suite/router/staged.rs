@@ -145,6 +145,7 @@ impl Store for Staged {
         fn named(&mut self, backend: &str, remote_id: &str) -> Option<Named>;
         fn arrived(&mut self, id: MessageId, part: u32) -> u32;
         fn backend_of(&mut self, id: MessageId) -> Option<Name>;
+        fn raw(&mut self, id: MessageId) -> Option<Vec<u8>>;
         fn callback(&mut self, id: MessageId) -> Option<Wanted>;
         fn tell(&mut self, id: MessageId, happened: u8, over: bool, call: Option<&NewCall<'_>>, now: Timestamp) -> ();
         fn call_hosts(&mut self, after: &str, limit: usize) -> Vec<String>;
