@@ -247,7 +247,16 @@ impl Router {
             desk.look_again();
         }
         self.look_at_groups();
+        let named = match &result {
+            Ok(receipt) if !self.early.is_empty() => {
+                Some((flight.backend.clone(), receipt.remote_ids.clone()))
+            }
+            _ => None,
+        };
         self.settle_attempt(id, flight, result, now);
+        if let Some((backend, names)) = named {
+            self.understand(&backend, &names, now);
+        }
     }
 
     /// A message left by a thread that was given up. It may be in the hands of the next one by now, and stays in them: that one

@@ -79,6 +79,9 @@ pub struct Router {
     /// Given to a backend; its outcome is not known yet.
     flights: HashMap<MessageId, Flight>,
 
+    /// Reports that wait for the name of their message.
+    early: reports::Early,
+
     /// Calls to programs that want to hear what becomes of their messages.
     calls: Calls,
 
@@ -129,6 +132,7 @@ impl Router {
             oldest_set: NextDue::Unknown,
             taken: Vec::new(),
             flights: HashMap::new(),
+            early: reports::Early::default(),
             calls: Calls::default(),
             outcomes: Vec::new(),
             shifts,

@@ -5,10 +5,50 @@ use super::{Refused, Router};
 use crate::message::{About, MessageId, News, Report, State, Verdict};
 use crate::store::{Named, Settlement};
 use crate::time::Timestamp;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// Reports that came before the carrier's own answer, which alone tells the name by which they know their message. Few carriers are so
+/// quick, and the answer is a moment away: they are kept in memory.
+#[derive(Default)]
+pub(super) struct Early(VecDeque<(Timestamp, Report)>);
+
+impl Early {
+    /// So many, and for so long.
+    const LIMIT: usize = 1_000;
+    const TIME: Duration = Duration::from_secs(3600);
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Keeps one; those that nobody asked for are given up and counted.
+    fn keep(&mut self, report: &Report, now: Timestamp) -> u64 {
+        self.0.push_back((now, report.clone()));
+        let before = self.0.len();
+        while self.0.len() > Self::LIMIT || self.0.front().is_some_and(|(at, _)| now.since(*at) > Self::TIME)
+        {
+            self.0.pop_front();
+        }
+        (before - self.0.len()) as u64
+    }
+
+    /// Those about a message with these names.
+    fn about(&mut self, backend: &str, names: &[String]) -> Vec<Report> {
+        let is_about = |report: &Report| match &report.about {
+            About::Remote(name) => *report.backend == *backend && names.contains(name),
+            About::Id(_) => false,
+        };
+        let (found, rest) = self.0.drain(..).partition(|(_, report)| is_about(report));
+        self.0 = rest;
+        let found: VecDeque<(Timestamp, Report)> = found;
+        found.into_iter().map(|(_, report)| report).collect()
+    }
+}
 
 impl Router {
-    /// A carrier tells what became of a message that was sent earlier. A report about a message that nobody knows is
-    /// counted and otherwise ignored, and so is one about a message that left by another backend. Safe after the next successful `commit`.
+    /// A carrier tells what became of a message that was sent earlier. A report about a message that nobody knows waits for an hour while the
+    /// backend has messages in hand, for one of them may be meant; else it is counted and otherwise ignored, and so is one about a message that left by another backend. Safe after the next successful `commit`.
     pub fn report(&mut self, report: &Report, now: Timestamp) -> Result<(), Refused> {
         self.may_write(now)?;
         let actor = format!("report {}", report.backend);
@@ -29,12 +69,25 @@ impl Router {
             About::Remote(name) => {
                 let named = self.store.named(&report.backend, name);
                 match self.written(named)? {
+                    None if self.in_flight(&report.backend) > 0 => {
+                        self.counters.unknown_reports += self.early.keep(report, now);
+                    }
                     None => self.report_of_nothing(&report.backend),
                     Some(named) => self.report_part(named, report, &actor, now)?,
                 }
             }
         }
         Ok(())
+    }
+
+    /// The carrier has told its names for a message: what it reported before is understood now.
+    pub(super) fn understand(&mut self, backend: &str, names: &[String], now: Timestamp) {
+        for report in self.early.about(backend, names) {
+            // The store is in trouble, then: the report is lost as it would be had it come a moment later.
+            if let Err(refused) = self.report(&report, now) {
+                log::warn!("backend {backend}: an early report was lost: {refused}");
+            }
+        }
     }
 
     fn report_of_nothing(&mut self, backend: &str) {

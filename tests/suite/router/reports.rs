@@ -2,6 +2,7 @@
 
 use super::stage::*;
 use rapidsms::message::*;
+use std::time::Duration;
 
 /// A message of three parts, which the carrier named `names`.
 fn sent(stage: &mut Stage, backend: &str, names: &[&str]) -> MessageId {
@@ -29,6 +30,32 @@ fn last_line(stage: &Stage, id: MessageId) -> String {
 }
 
 cases! {
+    /// A gateway may call back before its own answer has arrived, which alone tells its name for the message.
+    fn p18_a_report_that_is_quicker_than_the_answer(stage) {
+        let now = stage.now;
+        let submit = |stage: &mut Stage, number: &str| {
+            stage.submit(Draft::new(Connection::new("zain", number), "x"), "api", None, now).unwrap()
+        };
+        let ids = [submit(stage, "+1"), submit(stage, "+2")];
+        let given = stage.turns();
+        report(stage, "zain", "first", Verdict::Delivered, None);
+        report(stage, "tnm", "second", Verdict::Failed, None);
+        assert_eq!(stage.counters().unknown_reports, 1, "tnm has nothing in hand");
+        report(stage, "zain", "nobody's", Verdict::Failed, None);
+        let named = |name: &str| Ok(Receipt { remote_ids: vec![name.into()], ..Receipt::default() });
+        stage.tells(&given[0], named("first"));
+        let given = stage.turns();
+        stage.tells(&given[0], named("second"));
+        stage.turns();
+        assert_eq!(ids.map(|id| stage.state(id)), [State::Delivered, State::Sent]);
+        assert_eq!(stage.counters().unknown_reports, 1);
+        stage.now = stage.now + Duration::from_secs(3601);
+        submit(stage, "+3");
+        stage.turns();
+        report(stage, "zain", "another's", Verdict::Failed, None);
+        assert_eq!(stage.counters().unknown_reports, 2, "nobody's report is given up after an hour");
+    }
+
     /// Delivered when every part is, over a restart, in any order, told twice or not.
     fn a_message_is_delivered_when_every_part_is(stage) {
         let id = sent(stage, "zain", &["7", "8", "9"]);
