@@ -64,7 +64,9 @@ impl Card {
                 "Nothing is lost: what waits goes out when the cap's period ends. To send sooner, raise the cap in the settings and reload."
             }
             BackendState::Up => "",
-            BackendState::Starting => "It has not said anything yet; wait a moment.",
+            BackendState::Starting => {
+                "It is not ready yet, and its messages wait. If it stays so, do what the sentence says."
+            }
             BackendState::Down => {
                 "It is tried again by itself, at most a minute apart, and its messages wait. If it stays so, look at what the sentence names: device, cable, network, login."
             }

@@ -134,6 +134,7 @@ struct Message<'a> {
     row: &'a Row,
     meaning: &'static str,
     outcome: &'static str,
+    done: bool,
     choices: Vec<&'static Choice>,
     answers: &'a [Row],
     octets: Vec<Octets>,
@@ -164,6 +165,7 @@ pub(super) fn page(
         row: &detail.row,
         meaning: meaning(&detail.row),
         outcome: OUTCOMES.iter().find(|(_, known, _)| *known == word).map_or("", |(.., sentence)| sentence),
+        done: word == "done",
         choices: choices(detail.row.state).collect(),
         answers: &answers,
         octets: Octets::all(&detail.row, detail.raw.as_deref()),
@@ -193,7 +195,9 @@ fn answers(row: &Row, reader: &mut dyn Reader) -> Result<Vec<Row>, StoreError> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::rehearsal::row;
     use super::*;
+    use crate::message::pack_raw;
 
     #[test]
     fn only_what_can_become_something_can_be_decided_about() {
@@ -216,5 +220,18 @@ mod tests {
         assert_eq!(few.dump, "0000  41 54 0d 0a 3c 62 3e                             AT..<b>\n");
         let many = Octets::of(Some(2), &[0; 5_000]);
         assert_eq!((many.dump.lines().count(), many.left_out()), (SHOWN / LINE, 5_000 - SHOWN));
+    }
+
+    #[test]
+    fn octets_of_several_parts_are_told_apart() {
+        let packed = pack_raw([(1, &b"one"[..]), (2, &b"two"[..])]);
+        let mut row = row(1, "onetwo");
+        row.parts = Some(2);
+        let parts: Vec<_> =
+            Octets::all(&row, Some(&packed)).iter().map(|octets| (octets.part, octets.length)).collect();
+        assert_eq!(parts, [(Some(1), 3), (Some(2), 3)]);
+        row.parts = None;
+        assert_eq!(Octets::all(&row, Some(b"plain")).len(), 1);
+        assert!(Octets::all(&row, None).is_empty());
     }
 }

@@ -118,6 +118,7 @@ fn is_number(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::rehearsal::Haystack;
     use super::*;
 
     fn cell_of(text: &str) -> String {
@@ -150,5 +151,26 @@ mod tests {
         ] {
             assert_eq!(cell_of(text), expected, "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_table_is_bounded_and_says_where_it_goes_on() {
+        let filter = Filter::default();
+        let mut reader = Haystack::of(5_500);
+        let whole = table(&filter, &mut reader, ROWS, OCTETS).expect("a table");
+        assert_eq!(whole.lines().count(), 5_501);
+        let cut = table(&filter, &mut reader, 2_500, OCTETS).expect("a table");
+        let last = MessageId::from_parts(3_000, 0);
+        assert_eq!(cut.lines().count(), 2_502);
+        assert!(
+            cut.ends_with(&format!("ask again with after={last}\"\r\n")),
+            "{}",
+            cut.lines().last().unwrap_or_default()
+        );
+        assert_eq!(table(&filter, &mut reader, ROWS, 1).expect("a table").lines().count(), 1_002);
+        assert!(
+            table(&filter, &mut Haystack::of(2_500), 2_500, 1 << 30)
+                .is_ok_and(|table| !table.contains("ask again"))
+        );
     }
 }

@@ -58,9 +58,9 @@ pub fn turn(priority: &Priority, _: &dyn askama::Values) -> askama::Result<&'sta
 pub fn tone(state: &State, _: &dyn askama::Values) -> askama::Result<&'static str> {
     Ok(match state {
         State::Handled | State::Sent | State::Delivered => "good",
-        State::Received | State::Queued | State::Sending => "wait",
+        State::Received | State::Queued | State::Sending | State::Uncertain | State::Held => "wait",
         State::Duplicate | State::Cancelled => "soft",
-        State::Failed | State::Quarantined | State::Expired | State::Uncertain | State::Held => "bad",
+        State::Failed | State::Quarantined | State::Expired => "bad",
     })
 }
 

@@ -220,6 +220,7 @@ pub(super) fn page(
 
 #[cfg(test)]
 mod tests {
+    use super::super::rehearsal::Haystack;
     use super::*;
 
     fn filter(query: &str) -> Result<Filter, String> {
@@ -250,5 +251,43 @@ mod tests {
         {
             assert!(filter(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_text_is_looked_for_piece_by_piece_and_found_everywhere() {
+        let mut filter = filter("text=needle").expect("a filter");
+        let mut reader = Haystack::of(12_345);
+        let mut found = Vec::new();
+        for pages in 1.. {
+            let before = reader.read;
+            let listing = Listing::of(&filter, &mut reader).expect("a page");
+            assert!(reader.read - before <= SEARCHED, "a page looks through no more than that");
+            found.extend(listing.rows.iter().map(|row| row.id.key()));
+            assert_eq!(listing.reached.is_some(), listing.next.is_some(), "it says how far it came");
+            match listing.next {
+                Some(next) => filter.after = Some(next),
+                None => {
+                    assert_eq!(pages, 3);
+                    break;
+                }
+            }
+        }
+        assert_eq!(found, (0..=12).rev().map(|thousand| thousand * 1_000).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_full_page_of_findings_goes_on_behind_the_last() {
+        let mut filter = filter("text=hay").expect("a filter");
+        let mut reader = Haystack::of(120);
+        let mut found = Vec::new();
+        while let Some(next) = {
+            let listing = Listing::of(&filter, &mut reader).expect("a page");
+            assert!(listing.rows.len() <= LISTED && listing.reached.is_none());
+            found.extend(listing.rows.iter().map(|row| row.id.key()));
+            listing.next
+        } {
+            filter.after = Some(next);
+        }
+        assert_eq!(found, (1..120).rev().collect::<Vec<_>>());
     }
 }

@@ -11,6 +11,8 @@ pub(super) mod filters;
 mod frame;
 mod messages;
 mod overview;
+#[cfg(test)]
+mod rehearsal;
 mod tester;
 
 pub use detail::{Outcome, decided};
