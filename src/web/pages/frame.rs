@@ -39,7 +39,7 @@ impl Frame {
     /// How it is, in a word or two.
     pub(in crate::web) fn verdict(&self) -> &'static str {
         match self.health.status {
-            "ok" => "All is well",
+            "ok" => "The router works",
             "degraded" => "Something needs attention",
             _ => "Nothing is accepted",
         }
