@@ -67,6 +67,7 @@ fn exchanges(store: &mut dyn Store, ids: &mut Ids, count: usize, batch: usize) {
                     expires_at: START + Duration::from_secs(172_800),
                     origin: Origin::Test,
                     wishes: Wishes::default(),
+                    callback: None,
                     actor: "app echo",
                     at: START,
                 })

@@ -29,6 +29,7 @@ pub mod store;
 
 pub mod backends;
 pub mod devices;
+pub mod hosts;
 pub mod http;
 pub mod registry;
 pub mod settings;

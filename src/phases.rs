@@ -9,6 +9,7 @@ use crate::message::{Contact, Draft, State};
 use crate::store::{ContactChange, Ending, Unfinished};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 /// The most replies and other messages that may come of one message.
 pub const DRAFT_LIMIT: usize = 1_000;
@@ -130,6 +131,8 @@ pub struct Run {
     contact: Option<Contact>,
     decided: Option<(usize, Phase)>,
     failures: Vec<String>,
+    /// An app failed and wants no other to be asked.
+    given_up: bool,
 }
 
 /// Where a [`Run`] stands.
@@ -180,6 +183,7 @@ pub fn run(apps: &mut Apps, unfinished: Unfinished) -> Progress {
         changes: 0,
         decided: None,
         failures: Vec::new(),
+        given_up: false,
     };
     run.advance(apps)
 }
@@ -190,6 +194,11 @@ impl Run {
         apps.name(self.app)
     }
 
+    /// How long that app may take, when it says so itself.
+    pub fn patience(&self, apps: &Apps) -> Option<Duration> {
+        apps.slots.get(self.app).and_then(|slot| slot.app.patience())
+    }
+
     /// The message.
     pub fn message(&self) -> &Message {
         &self.message
@@ -198,7 +207,10 @@ impl Run {
     /// Goes on with the answer that was owed.
     pub fn answered(mut self, apps: &mut Apps, answer: LateAnswer) -> Progress {
         let flow = match answer.error {
-            Some(why) => Err(why),
+            Some(why) => {
+                self.given_up |= answer.last;
+                Err(why)
+            }
             None => {
                 if let Some(text) = answer.text {
                     self.message.set_text(text);
@@ -291,6 +303,10 @@ impl Run {
                     apps.name(self.app),
                     self.phase.as_str()
                 ));
+                if self.given_up {
+                    self.app = apps.slots.len();
+                    return;
+                }
             }
         }
         self.app += 1;
@@ -311,6 +327,7 @@ impl Run {
 
     fn next_phase(&self) -> Option<Phase> {
         match self.phase {
+            phase if self.given_up && phase < Phase::Cleanup => Some(Phase::Cleanup),
             Phase::Filter if self.filtered => Some(Phase::Cleanup),
             Phase::Handle if self.message.is_handled() => Some(Phase::Cleanup),
             phase => phase.next(),
@@ -318,7 +335,7 @@ impl Run {
     }
 
     fn finished(self, apps: &Apps) -> Outcome {
-        let handled = self.filtered || self.message.is_handled();
+        let handled = !self.given_up && (self.filtered || self.message.is_handled());
         let (state, reason) = match (self.failures.first(), handled) {
             (Some(first), false) => (State::Failed, Some(first.clone())),
             (Some(first), true) => (State::Handled, Some(format!("in spite of: {first}"))),

@@ -11,6 +11,7 @@
 use crate::apps::App;
 use crate::apps::{echo::Echo, fallback::Fallback, handlers::Handlers, registration::Registration};
 use crate::backends::{ENGINES, Engine};
+use crate::hosts::{self, HOSTS};
 use crate::phases::Apps;
 use crate::settings::{AppSettings, AppSpec, Catalogue, Fault, Settings, SettingsError};
 
@@ -30,6 +31,8 @@ pub struct Registry {
     pub engines: Vec<Engine>,
     /// The apps.
     pub apps: Vec<AppKind>,
+    /// The hosts of apps that are not in the program.
+    pub hosts: Vec<hosts::Kind>,
 }
 
 /// The apps of this program.
@@ -43,7 +46,7 @@ pub const APPS: &[AppKind] = &[
 impl Registry {
     /// What is in the box.
     pub fn standard() -> Registry {
-        Registry { engines: ENGINES.to_vec(), apps: APPS.to_vec() }
+        Registry { engines: ENGINES.to_vec(), apps: APPS.to_vec(), hosts: HOSTS.to_vec() }
     }
 
     /// Adds an engine, or replaces the one of the same name.
@@ -67,6 +70,9 @@ impl Registry {
         let engines = self.engines.iter().map(|engine| engine.spec);
         catalogue.engines = engines.chain(catalogue.engines).collect();
         catalogue.apps.extend(self.apps.iter().map(|app| app.spec));
+        catalogue.hosts.retain(|known| self.hosts.iter().all(|host| host.spec.name != known.name));
+        let hosts = self.hosts.iter().map(|host| host.spec);
+        catalogue.hosts = hosts.chain(catalogue.hosts).collect();
         catalogue
     }
 
@@ -80,10 +86,12 @@ impl Registry {
         let mut apps = Apps::new();
         let mut faults = Vec::new();
         for installed in settings.installed_apps.iter().filter(|app| app.built) {
-            let Some(kind) = self.apps.iter().find(|kind| kind.spec.name == installed.name) else {
-                continue;
+            let build = match installed.host {
+                Some(host) => self.hosts.iter().find(|kind| kind.spec.name == host).map(|kind| kind.build),
+                None => self.apps.iter().find(|kind| kind.spec.name == installed.name).map(|kind| kind.build),
             };
-            match (kind.build)(installed, settings) {
+            let Some(build) = build else { continue };
+            match build(installed, settings) {
                 Ok(app) => apps.push(installed.name.clone(), app),
                 Err(fault) => faults.push(fault),
             }

@@ -13,7 +13,7 @@
 //!
 //! There is no thread and no sleep here: the clock is a number that the test moves.
 
-use crate::apps::{Answers, Host, LateAnswer};
+use crate::apps::{Answers, Host, LateAnswer, NoThreads, Threads};
 use crate::message::{Connection, Incoming, MessageId, Outgoing, Receipt};
 use crate::phases::Apps;
 use crate::router::{BackendPolicy, Policy, Refused, Router};
@@ -61,10 +61,16 @@ impl TestRouter {
     }
 
     /// The same around any router; `Err` lists the apps that did not start.
-    pub fn around(mut router: Router) -> Result<TestRouter, Vec<String>> {
+    pub fn around(router: Router) -> Result<TestRouter, Vec<String>> {
+        TestRouter::with_threads(router, Arc::new(NoThreads))
+    }
+
+    /// The same with threads for the apps that wait for somebody; see [`TestRouter::set_patience`].
+    pub fn with_threads(mut router: Router, threads: Arc<dyn Threads>) -> Result<TestRouter, Vec<String>> {
         // As many answers can be owed as the router allows, so this is bounded by it.
         let (sender, late) = crossbeam_channel::unbounded();
-        let failures = router.start_apps(&Host { answers: Arc::new(LateBox(sender)) });
+        let host = Host::new(Arc::new(LateBox(sender))).with_threads(threads);
+        let failures = router.start_apps(&host);
         if !failures.is_empty() {
             return Err(failures);
         }

@@ -2,7 +2,8 @@
 //!
 //! An app sees a message in the phases filter, parse, handle, fallback ("default") and cleanup, and every message
 //! that leaves in the phase outgoing. `echo` is the one to read and to copy. An app has no thread of its
-//! own and must not wait: an app that needs time answers [`Flow::Later`] and brings its answer by [`Host::answers`].
+//! own and must not wait: an app that needs time answers [`Flow::Later`], works in a thread that it got from [`Host::threads`], and brings its
+//! answer by [`Host::answers`].
 
 pub mod echo;
 pub mod fallback;
@@ -16,6 +17,7 @@ use crate::store::ContactChange;
 use crate::time::Timestamp;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Something that answers messages.
 ///
@@ -68,7 +70,13 @@ pub trait App: Send {
         Ok(())
     }
 
-    /// Called once, at a clean stop.
+    /// How long this app may take for an answer that comes later; `None` for the router's own patience (`app_timeout`). An app that asks
+    /// somebody several times before it gives up says here how long that takes at most.
+    fn patience(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Called once, at a clean stop or when other apps take over. It does not wait: the app tells its threads to end, and goes.
     fn stop(&mut self) {}
 }
 
@@ -104,6 +112,37 @@ impl<E: std::error::Error> From<E> for AppError {
 pub struct Host {
     /// Takes the answers of apps that said [`Flow::Later`], from any thread.
     pub answers: Arc<dyn Answers>,
+    /// Gives threads to apps that have to wait for somebody.
+    pub threads: Arc<dyn Threads>,
+}
+
+impl Host {
+    /// A host without threads: an app that needs one does not start there.
+    pub fn new(answers: Arc<dyn Answers>) -> Host {
+        Host { answers, threads: Arc::new(NoThreads) }
+    }
+
+    /// The same with threads.
+    pub fn with_threads(self, threads: Arc<dyn Threads>) -> Host {
+        Host { threads, ..self }
+    }
+}
+
+/// Gives threads to apps. Whoever gives them owns them: at the end of the program it waits a moment for those that still work, and goes
+/// without the rest. What such a thread had in hand is then still `received`, and handled after the next start.
+pub trait Threads: Send + Sync {
+    /// Runs `work` in a thread of this name. What panics there ends that thread and nothing else, so `work` catches what must not be lost.
+    fn start(&self, name: &str, work: Box<dyn FnOnce() + Send>) -> Result<(), AppError>;
+}
+
+/// No threads at all: what a router without a daemon around it offers.
+pub struct NoThreads;
+
+impl Threads for NoThreads {
+    fn start(&self, name: &str, _work: Box<dyn FnOnce() + Send>) -> Result<(), AppError> {
+        let why = "this router was built without threads for apps; give it some by Host::with_threads";
+        Err(AppError(format!("{name} needs a thread, and {why}")))
+    }
 }
 
 /// Takes late answers.
@@ -123,8 +162,10 @@ pub struct LateAnswer {
     pub drafts: Vec<Draft>,
     /// A new text for the apps that follow.
     pub text: Option<String>,
-    /// The app failed; nothing else in here counts.
+    /// The app failed; nothing else in here counts, but `last`.
     pub error: Option<String>,
+    /// Beside an error: no other app is asked, the message has failed.
+    pub last: bool,
 }
 
 /// A received message as an app sees it, and what the apps make of it.

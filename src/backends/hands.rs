@@ -110,6 +110,7 @@ mod tests {
             by: "zain".into(),
             text: number.to_string(),
             in_response_to: None,
+            answered: None,
             attempt: 1,
             expires_at: Timestamp::from_seconds(1_000_000),
             origin: crate::message::Origin::Real,

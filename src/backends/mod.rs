@@ -9,8 +9,11 @@ mod intake;
 mod line;
 
 pub mod bucket;
+pub mod email;
 pub mod gsm;
+pub mod http;
 pub mod httptester;
+pub mod kannel;
 
 pub use hands::Hand;
 pub use intake::{Heard, Intake, Intakes};
@@ -103,6 +106,8 @@ pub struct Engine {
     pub listens: fn(&BackendSettings) -> Option<(String, u16)>,
     /// None for an engine whose sending is no request that could be shown.
     pub rehearse: Option<Rehearse>,
+    /// Whether its messages come with what was stored of those that they answer ([`Outgoing::answered`]).
+    pub shows_answered: bool,
     /// Makes the backend.
     pub build: Build,
 }
@@ -119,6 +124,7 @@ impl Engine {
             intake: None,
             listens: |_| None,
             rehearse: None,
+            shows_answered: false,
             build,
         }
     }
@@ -131,4 +137,5 @@ impl fmt::Debug for Engine {
 }
 
 /// The engines of this program.
-pub const ENGINES: &[Engine] = &[bucket::ENGINE, httptester::ENGINE, gsm::ENGINE];
+pub const ENGINES: &[Engine] =
+    &[bucket::ENGINE, httptester::ENGINE, gsm::ENGINE, http::ENGINE, kannel::ENGINE, email::ENGINE];

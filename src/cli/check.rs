@@ -151,6 +151,7 @@ fn everything_else(findings: &mut Findings, file: &Path, settings: &Settings, pl
         Ok(apps) => findings.fine.push(("apps", apps.names().collect::<Vec<_>>().join(", "))),
         Err(error) => findings.refuse(error),
     }
+    backends_themselves(findings, file, settings, place);
     for shared in modems::shared(&Machine::here(), settings) {
         let message =
             format!("backends {} and {} share one modem: {}", shared.first, shared.second, shared.modem);
@@ -172,6 +173,20 @@ fn everything_else(findings: &mut Findings, file: &Path, settings: &Settings, pl
         addresses(findings, settings);
     }
     store(findings, settings, running, ledger);
+}
+
+/// What only an engine can know of its settings. Nothing is opened by asking.
+fn backends_themselves(findings: &mut Findings, file: &Path, settings: &Settings, place: &Place) {
+    for backend in settings.backends.iter().filter(|backend| backend.built) {
+        let Some(engine) = place.registry.engine(backend.engine) else { continue };
+        let built = (engine.build)(backend).map(drop);
+        let built = built.and_then(|()| engine.intake.map_or(Ok(()), |build| build(backend).map(drop)));
+        if let Err(error) = built {
+            let message = format!("backend {} would be parked: {error}", backend.name);
+            let help = "correct its settings; until then its messages are held";
+            findings.fault(Exit::Settings, file.display(), message, help);
+        }
+    }
 }
 
 /// Whether each address could be listened on. A router that runs with these settings has them already.

@@ -31,7 +31,7 @@ pub(super) fn with_router<T>(
     let now = Clock::new(wall(), Duration::ZERO, newest).read(wall(), Duration::ZERO).now;
     let mut router = Router::new(Box::new(store), apps, rules::policy(settings), seed());
     // Messages on their way out pass the apps here as in the running router.
-    for failure in router.start_apps(&Host { answers: Arc::new(Nowhere) }) {
+    for failure in router.start_apps(&Host::new(Arc::new(Nowhere))) {
         super::say(format_args!("warning: {failure}"));
     }
     for backend in &settings.backends {

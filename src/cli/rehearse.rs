@@ -37,6 +37,7 @@ pub(super) fn run(place: &Place, settings: &Settings, draft: Draft, asked: &Send
         connection: draft.connection,
         text: draft.text,
         in_response_to: None,
+        answered: None,
         attempt: 1,
         expires_at: now + draft.validity.unwrap_or(backend.validity),
         origin: draft.origin,

@@ -44,6 +44,10 @@ fn start_log(settings: &Settings, journal: &Journal) {
     let mut logger = env_logger::Builder::new();
     logger.target(env_logger::Target::Pipe(Box::new(journal.clone()))).write_style(colours);
     logger.filter_level(settings.log_level).parse_default_env();
+    // These log whole addresses and more, in which passwords of gateways stand; so RUST_LOG has no say here.
+    for library in ["ureq", "ureq_proto", "rustls"] {
+        logger.filter_module(library, log::LevelFilter::Warn);
+    }
     if std::env::var_os("JOURNAL_STREAM").is_some() {
         logger.format_timestamp(None);
     } else {

@@ -6,13 +6,14 @@ use super::{Ended, Exit, Failure, Place};
 use crate::registry::Registry;
 use crate::router::Router;
 use crate::settings::Settings;
-use crate::shell::rules;
+use crate::shell::{Workforce, rules};
 use crate::store::memory::Memory;
 use crate::testing::{BACKEND, TestRouter, TestScript};
 use serde::Serialize;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
+use std::sync::Arc;
 
 /// The longest script that is read.
 const LONGEST_SCRIPT: u64 = 4 * 1024 * 1024;
@@ -98,7 +99,7 @@ fn read(file: &Path) -> io::Result<String> {
 pub(super) fn router(settings: &Settings, registry: &Registry) -> Result<TestRouter, Failure> {
     let apps = registry.build_apps(settings)?;
     let router = Router::new(Box::new(Memory::new()), apps, rules::policy(settings), 1);
-    let around = TestRouter::around(router);
+    let around = TestRouter::with_threads(router, Arc::new(Workforce::default()));
     let mut router = around.map_err(|failures| Failure::failed(failures.join("\n")))?;
     router.set_patience(settings.router.app_timeout);
     for backend in &settings.backends {

@@ -20,6 +20,8 @@ struct Status {
     counts: Vec<Count>,
     /// How many parts of longer messages wait for the others, by backend; those without any are left out.
     waiting_parts: BTreeMap<Name, u64>,
+    /// How many calls to programs about their messages wait to be made.
+    waiting_callbacks: u64,
 }
 
 /// Tells how things are.
@@ -32,14 +34,14 @@ pub(super) fn run(place: &Place, output: &Output) -> Ended {
     let running = if asked { backends::running(&settings).ok().flatten() } else { None };
     // A store that cannot be read is a reason like others; the router may be well all the same.
     let read = reader(&settings).and_then(|reader| match reader {
-        Some(mut reader) => Ok((reader.tally()?, reader.pieces()?)),
-        None => Ok((Vec::new(), Vec::new())),
+        Some(mut reader) => Ok((reader.tally()?, reader.pieces()?, reader.calls()?)),
+        None => Ok((Vec::new(), Vec::new(), 0)),
     });
-    let ((counts, waiting_parts), unreadable) = match read {
+    let ((counts, waiting_parts, waiting_callbacks), unreadable) = match read {
         Ok(read) => (read, false),
         Err(failure) => {
             reasons.push(format!("The store cannot be read: {}.", failure.sentence));
-            ((Vec::new(), Vec::new()), true)
+            ((Vec::new(), Vec::new(), 0), true)
         }
     };
     let exit = match status.as_str() {
@@ -52,7 +54,7 @@ pub(super) fn run(place: &Place, output: &Output) -> Ended {
     let backends = running.unwrap_or_else(|| if silent { Vec::new() } else { backends::stopped(&settings) });
     let status = if silent { "failing".to_string() } else { status };
     let waiting_parts = waiting_parts.into_iter().collect();
-    let status = Status { status, reasons, backends, counts, waiting_parts };
+    let status = Status { status, reasons, backends, counts, waiting_parts, waiting_callbacks };
     let mut out = Out::new();
     if output.json {
         out.json(&status)?;
@@ -116,6 +118,10 @@ fn lines(status: &Status) -> Vec<String> {
         }
         lines.push(String::new());
         lines.extend(table.lines(columns()));
+    }
+    if status.waiting_callbacks > 0 {
+        lines.push(String::new());
+        lines.push(format!("Callbacks that wait to be made: {}", status.waiting_callbacks));
     }
     lines
 }

@@ -1,10 +1,12 @@
 //! Plain data of HTTP/1.1: one whole [`Request`] in, one [`Response`] out (RFC 9110).
 //!
-//! [`reader`] turns bytes into requests and refuses what is malformed, [`form`] reads forms, [`secret`] compares secrets.
-//! Nothing in these opens, reads or waits. A `Request` exists only once all of it has arrived and has passed the
+//! [`reader`] turns bytes into requests and refuses what is malformed, [`form`] reads forms, [`secret`] compares secrets,
+//! [`charset`] decodes texts; [`client`] makes calls. Nothing but the client opens, reads or waits. A `Request` exists only once all of it has arrived and has passed the
 //! checks of [`reader`]; a `Response` becomes bytes in the door, which alone writes the headers that frame
 //! a message (`Content-Length`, `Connection`, `Date`), so no answer can disagree with its own body.
 
+pub mod charset;
+pub mod client;
 pub mod form;
 pub mod reader;
 pub mod secret;

@@ -35,6 +35,8 @@ pub struct Notices {
     pub waiting_in: u64,
     /// Messages that wait to be sent.
     pub waiting_out: u64,
+    /// Calls to programs that wait to be made, or to be made again.
+    pub waiting_callbacks: u64,
     /// Messages whose app answers later.
     pub pending: usize,
     /// Backend threads that were given up.
@@ -126,6 +128,8 @@ pub struct Health {
     pub status: &'static str,
     /// Each thing that is wrong, with what to do.
     pub reasons: Vec<String>,
+    /// How many calls to programs about their messages wait to be made.
+    pub waiting_callbacks: u64,
 }
 
 impl Board {
@@ -229,6 +233,6 @@ impl Notices {
             (false, true) => "ok",
             (false, false) => "degraded",
         };
-        Health { status, reasons }
+        Health { status, reasons, waiting_callbacks: self.waiting_callbacks }
     }
 }

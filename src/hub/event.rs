@@ -4,7 +4,7 @@ use crate::apps::{Answers, LateAnswer};
 use crate::backends::Exchange;
 pub use crate::backends::Question;
 use crate::message::{Draft, Incoming, MessageId, Name, Receipt, Report, SendFailure, State};
-use crate::router::{Refusal, Refused};
+use crate::router::{CallOutcome, Refusal, Refused};
 use crate::settings::Settings;
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -53,6 +53,13 @@ pub enum Event {
         report: Report,
         /// Told when it is on disk.
         told: Told<()>,
+    },
+    /// A call to a program has come to something.
+    Called {
+        /// The call.
+        number: i64,
+        /// What came of it.
+        outcome: CallOutcome,
     },
     /// Late answers of apps lie ready; see [`Mouth::answers`].
     Answered,

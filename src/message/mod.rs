@@ -7,8 +7,10 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+mod callback;
 mod parts;
 
+pub use callback::{CALL_LIMIT, CALLBACK_LIMIT, Callback, Facts, News, host_of};
 pub use parts::{CUT_ESCAPE, PART_LIMIT, PARTS_LIMIT, Part, joined_text, pack_raw, part_numbers, unpack_raw};
 
 /// The longest text the router takes from a source or a program, in octets of UTF-8. What is put together from many pieces may be longer.
@@ -345,6 +347,8 @@ pub struct Draft {
     pub origin: Origin,
     /// How it should be sent, where the engine can.
     pub wishes: Wishes,
+    /// Who wants to be called about it.
+    pub callback: Option<Callback>,
     /// Set by [`Draft::cancel`]: it is stored and shown as cancelled, with this reason, and never sent.
     pub cancelled: Option<String>,
 }
@@ -361,6 +365,7 @@ impl Draft {
             validity: None,
             origin: Origin::Real,
             wishes: Wishes::default(),
+            callback: None,
             cancelled: None,
         }
     }
@@ -390,6 +395,9 @@ pub struct Outgoing {
     pub text: String,
     /// The message that it answers.
     pub in_response_to: Option<MessageId>,
+    /// What was stored of that message as it came in ([`Incoming::raw`]), for engines that put an answer beside its question, and only when it came in by
+    /// the same backend.
+    pub answered: Option<Vec<u8>>,
     /// Which try this is, from 1.
     pub attempt: u32,
     /// After this time nobody wants it any more.
@@ -407,6 +415,34 @@ pub struct Wishes {
     pub flash: bool,
     /// Whether the carrier is asked for a delivery report; the backend's setting when not said.
     pub report: Option<bool>,
+    /// Its text is one piece of a longer message that somebody else has cut.
+    pub part: Option<Piece>,
+}
+
+/// Which piece of which longer message a text is (3GPP TS 23.040, 9.2.3.24.1): it leaves as exactly one short message that says so.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Piece {
+    /// The same for all pieces of a message.
+    pub reference: u16,
+    /// 8 or 16, the width of the reference.
+    pub bits: u8,
+    /// How many pieces there are.
+    pub total: u8,
+    /// Which one this is, from 1.
+    pub sequence: u8,
+}
+
+impl Piece {
+    /// What is wrong with it, as a sentence.
+    pub fn fault(self) -> Option<String> {
+        let Piece { reference, bits, total, sequence } = self;
+        match bits {
+            _ if sequence == 0 || sequence > total => Some(format!("there is no part {sequence} of {total}")),
+            8 if reference > 0xFF => Some(format!("the reference {reference} does not fit into 8 bits")),
+            8 | 16 => None,
+            _ => Some(format!("a reference of a longer message has 8 or 16 bits, not {bits}")),
+        }
+    }
 }
 
 /// What the carrier said when it took a message.

@@ -63,7 +63,7 @@ pub use national::Language;
 pub use purpose::Purpose;
 pub use reader::{DecodeError, EncodeError, Remark, from_hex, to_hex};
 pub use report::{DeliverReport, SubmitReport};
-pub use split::{Plan, Splitting, plan};
+pub use split::{Plan, Splitting, plan, plan_part};
 pub use status::{Status, StatusClass};
 pub use status_report::StatusReport;
 pub use submit::Submit;

@@ -80,6 +80,13 @@ impl fmt::Display for TooLong {
 impl std::error::Error for TooLong {}
 
 impl Plan {
+    /// The user data of a text that is one part of a message that somebody else has cut ([`plan_part`]).
+    pub fn user_data_as(&self, concat: Concat) -> Option<UserData> {
+        let part = self.parts.first()?;
+        let header = Header::of_tables(self.tables).with_concat(concat);
+        Some(UserData { header: Some(header), payload: part.payload.clone() })
+    }
+
     /// The user data of each part. The reference ties them together; only 8 bits of it count without [`Plan::wide_reference`].
     pub fn user_data(&self, reference: u16) -> Vec<UserData> {
         let total = u8::try_from(self.parts.len()).unwrap_or(u8::MAX);
@@ -119,6 +126,19 @@ pub fn plan(text: &str, splitting: &Splitting) -> Result<Plan, TooLong> {
     }
     let (way, cut) = best.ok_or(TooLong { most_parts: splitting.most_parts })?;
     Ok(way.plan(cut, culprits, splitting))
+}
+
+/// Plans a text that is itself one part of a message that somebody else has cut: one part, with room for the element that says so. `bits`: the width of the
+/// reference, 8 or 16.
+pub fn plan_part(text: &str, bits: u8, splitting: &Splitting) -> Result<Plan, TooLong> {
+    let splitting = Splitting { wide_reference: bits == 16, most_parts: 1, ..splitting.clone() };
+    let plan = plan(text, &splitting)?;
+    let way = Way { alphabet: plan.alphabet, tables: plan.tables };
+    let used: usize = text.chars().filter_map(|character| way.cost(character)).sum();
+    match way.capacity(true, &splitting).checked_sub(used) {
+        Some(units_left) => Ok(Plan { units_left, ..plan }),
+        None => Err(TooLong { most_parts: 1 }),
+    }
 }
 
 /// The cheapest headers first.

@@ -1,6 +1,7 @@
 //! SMS-SUBMIT (3GPP TS 23.040 clause 9.2.2.2): a message from this mobile.
 
 use super::address::Address;
+use super::concat::Concat;
 use super::data_coding::DataCoding;
 use super::deliver::{HEADER, REPLY_PATH};
 use super::reader::{DecodeError, EncodeError, Reader};
@@ -56,12 +57,15 @@ impl Submit {
     /// One message for each part of a plan. The reference ties the parts together, and must be another one for the next message to the same
     /// destination; of a class only 0 to 3 exist.
     pub fn of_plan(plan: &Plan, destination: &Address, reference: u16, class: Option<u8>) -> Vec<Submit> {
-        let coding = match class {
-            None => DataCoding::of(plan.alphabet),
-            Some(class) => DataCoding::with_class(plan.alphabet, class),
-        };
+        let coding = coding(plan, class);
         let parts = plan.user_data(reference).into_iter();
         parts.map(|part| Submit::new(destination.clone(), coding, part)).collect()
+    }
+
+    /// The one message for a text that is itself a part of a longer one ([`plan_part`](super::plan_part)); none for a plan without parts.
+    pub fn of_part(plan: &Plan, destination: &Address, concat: Concat, class: Option<u8>) -> Option<Submit> {
+        let part = plan.user_data_as(concat)?;
+        Some(Submit::new(destination.clone(), coding(plan, class), part))
     }
 
     pub(super) fn read(first: u8, reader: &mut Reader<'_>) -> Result<Submit, DecodeError> {
@@ -103,5 +107,12 @@ impl Submit {
         }
         self.user_data.write(self.data_coding, &mut octets)?;
         Ok(octets)
+    }
+}
+
+fn coding(plan: &Plan, class: Option<u8>) -> DataCoding {
+    match class {
+        None => DataCoding::of(plan.alphabet),
+        Some(class) => DataCoding::with_class(plan.alphabet, class),
     }
 }

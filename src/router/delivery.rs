@@ -3,7 +3,7 @@
 use super::durable::Change;
 use super::quota::{self, Charge};
 use super::{BackendPolicy, Refused, Router, policy};
-use crate::message::{MessageId, Name, Outgoing, Receipt, SendFailure, State};
+use crate::message::{MessageId, Name, News, Receipt, SendFailure, State};
 use crate::retry::{self, Decision};
 use crate::store::{Query, Settlement, Store, StoreError, Taken};
 use crate::time::Timestamp;
@@ -81,17 +81,21 @@ pub(super) struct Flight {
     pub(super) uncertain: u32,
     /// Its backend had limits when it was given the message, or nobody knows.
     pub(super) counted: bool,
+    /// Somebody wants to be called about it.
+    pub(super) called: bool,
 }
 
 impl Flight {
-    fn of(outgoing: &Outgoing, uncertain: u32, counted: bool) -> Flight {
+    fn of(taken: &Taken, counted: bool) -> Flight {
+        let Taken { outgoing, uncertain, called } = taken;
         let (backend, asked) = (&outgoing.by, &outgoing.connection.backend);
         Flight {
             backend: backend.clone(),
             group: (backend != asked).then(|| asked.clone()),
             attempt: outgoing.attempt,
-            uncertain,
+            uncertain: *uncertain,
             counted,
+            called: *called,
         }
     }
 }
@@ -201,7 +205,8 @@ impl Router {
                     let settlement =
                         Settlement { due: Some(now), ..Settlement::new(State::Queued, "router") }
                             .because("the backend is parked no more");
-                    self.record(Change::Settle { id: row.id, settlement, charge: None, at: now });
+                    let id = row.id;
+                    self.record(Change::Settle { id, settlement, charge: None, news: None, at: now });
                 }
             }
             if let Some(desk) = self.desks.get_mut(&name) {
@@ -253,6 +258,7 @@ impl Router {
             id,
             settlement: with_receipt(settlement, receipt),
             charge: None,
+            news: Some(News::Taken),
             at: now,
         });
     }
@@ -280,6 +286,10 @@ impl Router {
             Settlement { due: Some(now), ..Settlement::new(state, actor) }.because("decided by hand");
         let settled = self.store.settle(id, &settlement, now);
         let settled = self.written(settled)?;
+        if settled && state == State::Cancelled {
+            let told = self.tell(id, News::Failed, Some("cancelled by hand"), true, now);
+            self.written(told)?;
+        }
         self.look_everywhere();
         Ok(settled)
     }
@@ -342,7 +352,8 @@ impl Router {
 
     /// Notes what a backend took; it is given to it by the commit.
     pub(super) fn give(&mut self, name: &Name, taken: Vec<Taken>, now: Timestamp) {
-        for Taken { outgoing, uncertain } in taken {
+        for mut taken in taken {
+            let outgoing = &taken.outgoing;
             let stale = outgoing.expires_at <= now && !self.clock_behind;
             let Some(desk) = self.desks.get_mut(name) else { return };
             if stale {
@@ -354,21 +365,34 @@ impl Router {
             desk.in_flight += 1;
             desk.last_taken = Some(now);
             let counted = quota::has_limits(&desk.policy.caps, &desk.policy.rate);
-            self.flights.insert(outgoing.id, Flight::of(&outgoing, uncertain, counted));
-            self.taken.push(outgoing);
+            let shows_answered = desk.policy.shows_answered;
+            self.flights.insert(outgoing.id, Flight::of(&taken, counted));
+            if shows_answered && let Some(answered) = taken.outgoing.in_response_to {
+                taken.outgoing.answered = self.stored_of(name, answered);
+            }
+            self.taken.push(taken.outgoing);
         }
+    }
+
+    /// What was stored of a message that came in by this very backend. An error dooms the transaction, so that nothing is given out.
+    fn stored_of(&mut self, name: &Name, id: MessageId) -> Option<Vec<u8>> {
+        let backend = self.store.backend_of(id);
+        if self.written(backend).ok()?? != *name {
+            return None;
+        }
+        let raw = self.store.raw(id);
+        self.written(raw).ok()?
     }
 
     /// A message was `sending` when an earlier process ended; or its claim turned out to be on disk although the commit failed: then it was never given out.
     pub(super) fn settle_stranded(&mut self, taken: Taken, now: Timestamp) {
-        let Taken { outgoing, uncertain } = taken;
-        let flight = Flight::of(&outgoing, uncertain, true);
+        let (id, flight) = (taken.outgoing.id, Flight::of(&taken, true));
         let failure = if self.started {
             SendFailure::Untried("the store failed before it was given to its backend".into())
         } else {
             SendFailure::Unsure("the process ended while it was being sent".into())
         };
-        self.settle_attempt(outgoing.id, flight, Err(failure), now);
+        self.settle_attempt(id, flight, Err(failure), now);
     }
 
     fn settle_attempt(
@@ -385,6 +409,7 @@ impl Router {
             Err(SendFailure::Unsure(_)) => self.charge(&flight.backend, None, now),
             Err(_) => None,
         };
+        let mut news = Some(News::Taken);
         let settlement = match result {
             Ok(receipt) => with_receipt(Settlement::new(State::Sent, actor), receipt),
             Err(failure) => {
@@ -404,10 +429,12 @@ impl Router {
                     // The next one need not wait for what this one could not do.
                     decision = Decision::Retry(Duration::ZERO);
                 }
+                news = news_of(&decision, flight.uncertain);
                 settlement(decision, retry::reason(&failure), actor, now)
             }
         };
-        self.record(Change::Settle { id, settlement, charge, at: now });
+        news = news.filter(|_| flight.called);
+        self.record(Change::Settle { id, settlement, charge, news, at: now });
     }
 }
 
@@ -451,6 +478,16 @@ fn with_receipt(settlement: Settlement, receipt: Receipt) -> Settlement {
         parts: receipt.parts,
         reason: settlement.reason.or(receipt.note),
         ..settlement
+    }
+}
+
+/// What a failed attempt means for whoever wants to be called. What may have left was not refused.
+fn news_of(decision: &Decision, uncertain: u32) -> Option<News> {
+    match decision {
+        Decision::Retry(_) | Decision::Uncertain(_) => Some(News::Buffered),
+        Decision::Fail if uncertain == 0 => Some(News::Refused),
+        Decision::Fail | Decision::FailUncertain => Some(News::Failed),
+        Decision::Untried | Decision::Hold => None,
     }
 }
 

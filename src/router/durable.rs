@@ -1,9 +1,10 @@
 //! From decision to disk: what was decided is kept until a commit holds it, and written again when the commit fails.
 
+use super::calls::{Fate, is_over};
 use super::delivery::NextDue;
 use super::quota::Charge;
 use super::{CURE, Refusal, Refused, Router};
-use crate::message::{Connection, Draft, MessageId, Name, Outgoing, State};
+use crate::message::{Connection, Draft, MessageId, Name, News, Outgoing, State};
 use crate::store::{ContactChange, Ending, NewOutgoing, Settlement, StoreError};
 use crate::time::Timestamp;
 use std::collections::HashSet;
@@ -24,6 +25,14 @@ pub(super) enum Change {
         settlement: Settlement,
         /// What the attempt adds to the counts of its backend.
         charge: Option<Charge>,
+        /// What whoever wants to be called about the message is told.
+        news: Option<News>,
+        at: Timestamp,
+    },
+    /// What becomes of a call.
+    Call {
+        number: i64,
+        fate: Fate,
         at: Timestamp,
     },
     PutBack {
@@ -65,6 +74,7 @@ impl Decided {
             expires_at: self.expires_at,
             origin: self.draft.origin,
             wishes: self.draft.wishes,
+            callback: self.draft.callback.as_ref(),
             actor: &self.actor,
             at: self.at,
         }
@@ -85,6 +95,7 @@ impl Router {
                     self.outcomes.clear();
                 }
                 self.ready.append(&mut self.claimed);
+                self.calls.committed();
                 for held in self.desks.values_mut().filter_map(|desk| desk.release.as_mut()) {
                     held.committed = true;
                 }
@@ -92,6 +103,7 @@ impl Router {
             }
             Err(error) => {
                 self.claimed.clear();
+                self.calls.undone();
                 for outgoing in self.taken.drain(..) {
                     self.flights.remove(&outgoing.id);
                     if let Some(desk) = self.desks.get_mut(&outgoing.by) {
@@ -136,7 +148,7 @@ impl Router {
                 Change::Finish { id, .. } | Change::Settle { id, .. } | Change::PutBack { id, .. } => {
                     Some(*id)
                 }
-                Change::Shift { .. } => None,
+                Change::Call { .. } | Change::Shift { .. } => None,
             }));
             let stranded = self.store.recover(&|id| in_hand.contains(&id), now);
             let Ok(stranded) = self.written(stranded) else { return false };
@@ -202,12 +214,11 @@ impl Router {
                         self.store.change_contact(connection, change, *at)?;
                     }
                     for decided in drafts {
-                        self.store.queue(&decided.row())?;
-                        self.note_queued(decided);
+                        self.queue(decided)?;
                     }
                 }
             }
-            Change::Settle { id, settlement, charge, at } => {
+            Change::Settle { id, settlement, charge, news, at } => {
                 // When it was settled already, in a transaction that only seemed to fail, it was counted as well. One about
                 // which a report came first was not.
                 let settled = self.store.settle(*id, settlement, *at)?;
@@ -218,7 +229,13 @@ impl Router {
                         self.store.spend(backend, *period, *since, *parts)?;
                     }
                 }
+                // A call is owed in the transaction in which its news became true, so never twice.
+                if settled && let Some(news) = news {
+                    let over = is_over(settlement.state);
+                    self.tell(*id, *news, settlement.reason.as_deref(), over, *at)?;
+                }
             }
+            Change::Call { number, fate, at } => self.write_fate(*number, fate, *at)?,
             Change::PutBack { id, at } => {
                 self.store.put_back(*id, *at)?;
                 self.suspects = true;
@@ -228,7 +245,18 @@ impl Router {
         Ok(())
     }
 
-    pub(super) fn note_queued(&mut self, decided: &Decided) {
+    /// Stores a message to be sent, or one that will not be.
+    pub(super) fn queue(&mut self, decided: &Decided) -> Result<(), StoreError> {
+        let Decided { id, state, reason, at, .. } = decided;
+        self.store.queue(&decided.row())?;
+        self.note_queued(decided);
+        if decided.draft.callback.is_some() && is_over(*state) {
+            self.tell(*id, News::Refused, reason.as_deref(), true, *at)?;
+        }
+        Ok(())
+    }
+
+    fn note_queued(&mut self, decided: &Decided) {
         if decided.state == State::Queued {
             self.look_at(&decided.draft.connection, decided.queue.as_ref());
         }

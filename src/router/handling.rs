@@ -7,7 +7,7 @@ use super::intake::{check_connection, check_text};
 use super::{Refused, Router, policy};
 use crate::apps::LateAnswer;
 use crate::guard::LoopGuard;
-use crate::message::{Connection, Draft, MessageId, Name, Origin, State};
+use crate::message::{Callback, Connection, Draft, MessageId, Name, Origin, Piece, State};
 use crate::phases::{self, Outcome, Progress, Run};
 use crate::store::{Ending, Tried, Unfinished};
 use crate::time::Timestamp;
@@ -181,7 +181,7 @@ impl Router {
                 }
                 Progress::Waiting(run) => {
                     let app = run.waits_for(&self.apps).to_string();
-                    let deadline = now + self.policy.app_timeout;
+                    let deadline = now + run.patience(&self.apps).unwrap_or(self.policy.app_timeout);
                     self.pending.insert(id, Pending { run, app, deadline });
                     return;
                 }
@@ -239,6 +239,18 @@ impl Router {
         for failure in phases::outgoing(&mut self.apps, &mut draft) {
             self.counters.app_failures += 1;
             log::error!("message to {}: {failure}", draft.connection);
+        }
+        if draft.callback.as_ref().is_some_and(|callback| callback.mask == 0) {
+            draft.callback = None;
+        }
+        // A program is told (`submit`); an app's reply is worth more than its callback.
+        if let Some(fault) = draft.callback.as_ref().and_then(Callback::fault) {
+            log::error!("message to {}: {fault}", draft.connection);
+            draft.callback = None;
+        }
+        if let Some(fault) = draft.wishes.part.and_then(Piece::fault) {
+            log::error!("message to {}: {fault}", draft.connection);
+            draft.wishes.part = None;
         }
         let mut validity = self.policy.validity;
         let queue = self.queue_for(&draft.connection);

@@ -2,7 +2,8 @@
 
 use super::{KEY_TIME, Refusal, Refused, Router, policy};
 use crate::message::{
-    Connection, Direction, Draft, IDENTITY_LIMIT, Incoming, MessageId, Origin, State, TEXT_LIMIT,
+    Callback, Connection, Direction, Draft, IDENTITY_LIMIT, Incoming, MessageId, Origin, Piece, State,
+    TEXT_LIMIT,
 };
 use crate::store::{NewIncoming, Remembered};
 use crate::time::Timestamp;
@@ -76,6 +77,10 @@ impl Router {
         self.may_write(now)?;
         check_connection(&draft.connection)?;
         check_text(&draft.text)?;
+        let faults = draft.callback.as_ref().and_then(Callback::fault);
+        if let Some(fault) = faults.or_else(|| draft.wishes.part.and_then(Piece::fault)) {
+            return Err(Refused::new(Refusal::Invalid, fault));
+        }
         let Some(rules) = self.rules(&draft.connection.backend) else {
             return Err(policy::unknown_backend(&draft.connection.backend));
         };
@@ -98,9 +103,8 @@ impl Router {
         }
         let decided = self.decide(actor.to_string(), draft, None, now);
         let id = decided.id;
-        let stored = self.store.queue(&decided.row());
+        let stored = self.queue(&decided);
         self.written(stored)?;
-        self.note_queued(&decided);
         if let Some((key, digest)) = idempotency {
             let what = Remembered { id, digest: digest.to_vec(), at: now };
             let remembered = self.store.remember("submit", key, &what);

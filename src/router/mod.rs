@@ -6,11 +6,12 @@
 //! 1. tell it what happened: [`accept`](Router::accept), [`submit`](Router::submit), [`sent`](Router::sent), [`report`](Router::report), [`answer`](Router::answer);
 //! 2. [`step`](Router::step): apps run over what the *last* commit made safe, then messages are claimed and taken;
 //! 3. [`commit`](Router::commit): everything since the last commit becomes durable at once. Only now may anything be
-//!    acknowledged to its source, and only now are the messages to send given out.
+//!    acknowledged to its source, and only now are the messages to send given out, and the [`calls`](Router::calls) to make.
 //!
 //! It works from what the store says is unfinished or due, so starting after a crash is no special case: [`Router::new`]
 //! asks the store what was left, and the first `step` goes on with it.
 
+mod calls;
 mod delivery;
 mod durable;
 mod groups;
@@ -21,16 +22,18 @@ mod policy;
 mod quota;
 mod reports;
 
+pub use calls::{CALL_TIME, CallOutcome};
 pub use groups::{Balance, GroupPolicy, Member};
 pub use policy::{BackendPolicy, Counters, Policy, Refusal, Refused};
 pub use quota::{Caps, Rate};
 
 use crate::apps::Host;
 use crate::guard::LoopGuard;
-use crate::message::{Direction, Ids, MessageId, Name, Outgoing, State};
+use crate::message::{Direction, Ids, MessageId, Name, News, Outgoing, State};
 use crate::phases::Apps;
 use crate::store::{Settlement, Store, StoreError, Unfinished};
 use crate::time::Timestamp;
+use calls::Calls;
 use delivery::{Desk, Flight, NextDue};
 use durable::Change;
 use foldhash::{HashMap, HashMapExt as _};
@@ -75,6 +78,9 @@ pub struct Router {
     taken: Vec<Outgoing>,
     /// Given to a backend; its outcome is not known yet.
     flights: HashMap<MessageId, Flight>,
+
+    /// Calls to programs that want to hear what becomes of their messages.
+    calls: Calls,
 
     /// What the open transaction decided. Kept until its commit: when that fails, it is written again, for an app is not asked twice.
     outcomes: Vec<Change>,
@@ -123,6 +129,7 @@ impl Router {
             oldest_set: NextDue::Unknown,
             taken: Vec::new(),
             flights: HashMap::new(),
+            calls: Calls::default(),
             outcomes: Vec::new(),
             shifts,
             doomed: None,
@@ -204,6 +211,7 @@ impl Router {
             self.release_held(now);
             self.sweep(now);
             self.take(now);
+            self.take_calls(now);
         }
     }
 
@@ -236,13 +244,19 @@ impl Router {
                     NextDue::Never => {}
                 }
             }
+            match self.calls.next_due {
+                NextDue::Unknown => earlier(now),
+                NextDue::At(at) => earlier(at),
+                NextDue::Never => {}
+            }
             match self.oldest_set {
                 _ if self.clock_behind => {}
                 NextDue::Unknown => earlier(now),
                 NextDue::At(at) => earlier(at),
                 NextDue::Never => {}
             }
-            if !self.clock_behind && self.store.waiting(Direction::Out) > 0 {
+            let may_expire = self.store.waiting(Direction::Out) > 0 || self.store.waiting_calls() > 0;
+            if !self.clock_behind && may_expire {
                 earlier(self.sweep_at);
             }
         }
@@ -260,6 +274,7 @@ impl Router {
             self.desks.values_mut().for_each(|desk| desk.shift(step));
             self.oldest_set = NextDue::Unknown;
             self.pending.shift(step);
+            self.calls.shift(step);
             // The next sweep and cure are intervals, not appointments.
             self.sweep_at = self.sweep_at + step;
             self.cure_at = self.cure_at + step;
@@ -312,6 +327,8 @@ impl Router {
         for id in overdue {
             self.expire(id, false, now);
         }
+        let swept = self.sweep_calls(now);
+        let _ = self.written(swept);
         self.look_everywhere();
     }
 
@@ -319,6 +336,6 @@ impl Router {
     fn expire(&mut self, id: MessageId, taken: bool, now: Timestamp) {
         let settlement = Settlement { uncounted: taken, ..Settlement::new(State::Expired, "router") }
             .because("its validity ended before it could be sent");
-        self.record(Change::Settle { id, settlement, charge: None, at: now });
+        self.record(Change::Settle { id, settlement, charge: None, news: Some(News::Failed), at: now });
     }
 }

@@ -36,6 +36,8 @@ pub struct Policy {
     pub max_queued: u64,
     /// The same of all backends together.
     pub max_queued_total: u64,
+    /// Beyond so many calls that wait to be made, the one that has waited longest is given up for each new one.
+    pub max_calls: u64,
     /// How many messages are claimed for the apps in one transaction.
     pub batch: usize,
     /// How often the process may end while a message is handled before the message is set aside.
@@ -63,6 +65,7 @@ impl Default for Policy {
             max_pieces: 10_000,
             max_queued: 1_000_000,
             max_queued_total: 5_000_000,
+            max_calls: 1_000_000,
             batch: 256,
             poison_tries: 3,
             retention: None,
@@ -91,6 +94,8 @@ pub struct BackendPolicy {
     pub caps: Caps,
     /// How fast it may send.
     pub rate: Rate,
+    /// Whether it is shown what was stored of the message that one of its messages answers.
+    pub shows_answered: bool,
 }
 
 impl BackendPolicy {
@@ -105,6 +110,7 @@ impl BackendPolicy {
             on_uncertain: None,
             caps: Caps::default(),
             rate: Rate::default(),
+            shows_answered: false,
         }
     }
 

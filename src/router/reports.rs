@@ -2,7 +2,7 @@
 //! when each of its parts is, and failed as soon as one of them is.
 
 use super::{Refused, Router};
-use crate::message::{About, MessageId, Report, State, Verdict};
+use crate::message::{About, MessageId, News, Report, State, Verdict};
 use crate::store::{Named, Settlement};
 use crate::time::Timestamp;
 
@@ -75,16 +75,22 @@ impl Router {
         actor: &str,
         now: Timestamp,
     ) -> Result<(), Refused> {
-        let state = match report.verdict {
-            Verdict::Delivered => State::Delivered,
-            Verdict::Failed => State::Failed,
+        let (state, news) = match report.verdict {
+            Verdict::Delivered => (State::Delivered, News::Delivered),
+            Verdict::Failed => (State::Failed, News::Failed),
             Verdict::Underway => {
-                return self.write_note(id, actor, report.note.as_deref().unwrap_or("underway"), now);
+                self.write_note(id, actor, report.note.as_deref().unwrap_or("underway"), now)?;
+                let told = self.tell(id, News::Buffered, report.note.as_deref(), false, now);
+                return self.written(told);
             }
         };
         let settlement = Settlement { reason: report.note.clone(), ..Settlement::new(state, actor) };
         let settled = self.store.settle(id, &settlement, now);
-        self.written(settled).map(drop)
+        if self.written(settled)? {
+            let told = self.tell(id, news, report.note.as_deref(), true, now);
+            self.written(told)?;
+        }
+        Ok(())
     }
 
     fn write_note(&mut self, id: MessageId, actor: &str, note: &str, now: Timestamp) -> Result<(), Refused> {

@@ -213,7 +213,7 @@ impl Catalogue {
     }
 
     /// The tables with fixed keys, each with its title: what every file may say.
-    pub fn fixed_tables(&self) -> [(&'static str, &'static [Key]); 7] {
+    pub fn fixed_tables(&self) -> [(&'static str, &'static [Key]); 9] {
         [
             ("the settings", known::TOP),
             ("[database]", known::DATABASE),
@@ -221,6 +221,8 @@ impl Catalogue {
             ("[router]", known::ROUTER),
             ("[INSTALLED_BACKENDS.name]", known::BACKEND),
             ("[GROUPS.name]", known::GROUP),
+            ("[kannel_server]", known::KANNEL_SERVER),
+            ("[kannel_server.users.name]", known::KANNEL_USER),
             ("[APPS.name]", known::HOSTED_APP),
         ]
     }

@@ -16,7 +16,6 @@ const ON_UNCERTAIN: Kind = Kind::OneOf(&["resend", "hold"]);
 const TIMEOUT: Kind = Kind::Duration { min: Duration::from_millis(100), max: HOUR };
 const CAP: Kind = Kind::Integer { min: 1, max: 1_000_000_000 };
 const SMALL_COUNT: Kind = Kind::Integer { min: 1, max: 1000 };
-const PORT_NUMBER: Kind = Kind::Integer { min: 1, max: 65535 };
 
 const LOGS: &str = "the log goes to standard error, where the service manager keeps it";
 const HANDLER_CHOICE: &str = "the app \"handlers\" runs the handlers that are registered with it";
@@ -45,6 +44,7 @@ pub(super) const TOP: &[Key] = &[
     Key::new("database", Kind::Any, "the store"),
     Key::new("web", Kind::Any, "the web listener"),
     Key::new("router", Kind::Any, "the router's rules"),
+    Key::new("kannel_server", Kind::Any, "Kannel's own interface, for programs that expect a Kannel"),
     Key::ignored("RAPIDSMS_TABS", "the pages are fixed: Message Tester, Messages, Backends"),
     Key::ignored("LOG_FILE", LOGS),
     Key::ignored("LOG_FORMAT", LOGS),
@@ -191,100 +191,45 @@ pub(super) const GROUP: &[Key] = &[
         .or("false"),
 ];
 
-/// Engines that are recognised and not in this build.
-pub(super) const ENGINES: &[EngineSpec] = &[
-    EngineSpec {
-        name: "email",
-        aliases: &["rapidsms.backends.email"],
-        keys: &[
-            Key::new("smtp_host", Kind::Text, "mail server for sending").or("localhost"),
-            Key::new("smtp_port", PORT_NUMBER, "its port").or("25"),
-            Key::new("use_tls", Kind::Boolean, "STARTTLS when sending").or("true"),
-            Key::new("imap_host", Kind::Text, "mail server for receiving").or("localhost"),
-            Key::new("imap_port", PORT_NUMBER, "its port").or("143"),
-            Key::new("imap_ssl", Kind::Boolean, "TLS from the first byte when receiving").or("true"),
-            Key::new("username", Kind::Text, "the account; also the sender")
-                .required()
-                .such_as("sms@example.org")
-                .also(&["user", "login", "account"]),
-            Key::new("password", Kind::Secret, "the account's password").required().also(&["pass", "passwd"]),
-            Key::new("poll_interval", Kind::Duration { min: SECOND, max: DAY }, "how often mail is fetched")
-                .or("60 s"),
-            Key::ignored("fail_silently", "a mail that cannot be sent is tried again, and reported"),
-        ],
-        built: false,
-        tester: false,
-        about: "mail in by IMAP, out by SMTP",
-    },
-    EngineSpec {
-        name: "http",
-        aliases: &[
-            "rapidsms.backends.http",
-            "rapidsms.backends.http.outgoing",
-            "threadless_router.backends.http",
-            "threadless_router.backends.http.outgoing",
-        ],
-        keys: &[
-            Key::new("outgoing_url", Kind::Url, "where messages go, with %(identity)s and %(text)s")
-                .also(&["url"]),
-            Key::new("incoming_identity", Kind::Text, "field that holds the sender").or("identity"),
-            Key::new("incoming_text", Kind::Text, "field that holds the text").or("text"),
-            Key::new("gateway_url", Kind::Url, "RapidSMS 0.9: where messages go"),
-            Key::new(
-                "params_outgoing",
-                Kind::Text,
-                "RapidSMS 0.9: query, with %(phone_number)s and %(message)s",
-            ),
-            Key::new("params_incoming", Kind::Text, "RapidSMS 0.9: names of the two incoming fields"),
-            Key::new("params", Kind::Table, "RapidSMS 2: identity_name and text_name"),
-            Key::new("host", Kind::Text, "RapidSMS 0.9: address of a listener of its own"),
-            Key::new("port", PORT_NUMBER, "RapidSMS 0.9: port of a listener of its own"),
-            Key::new("timeout", TIMEOUT, "how long the gateway may take to answer").or("30 s"),
-        ],
-        built: false,
-        tester: false,
-        about: "a gateway that speaks plain HTTP",
-    },
-    EngineSpec {
-        name: "kannel",
-        aliases: &[
-            "rapidsms.backends.kannel",
-            "rapidsms.backends.kannel.outgoing",
-            "threadless_router.backends.kannel",
-            "threadless_router.backends.kannel.outgoing",
-        ],
-        keys: &[
-            Key::new("sendsms_url", Kind::Url, "Kannel's sendsms address")
-                .also(&["url"])
-                .or("http://127.0.0.1:13013/cgi-bin/sendsms"),
-            Key::new(
-                "sendsms_params",
-                Kind::Table,
-                "smsc, from, username, password and what else Kannel takes",
-            ),
-            Key::new("coding", Kind::Integer { min: 0, max: 2 }, "0 GSM alphabet, 1 bytes, 2 Unicode")
-                .or("0"),
-            Key::new("charset", Kind::Text, "how the text is encoded for Kannel").or("ascii"),
-            Key::new(
-                "encode_errors",
-                Kind::OneOf(&["ignore", "replace", "strict", "backslashreplace", "xmlcharrefreplace"]),
-                "what becomes of characters that the charset lacks",
-            )
-            .or("ignore"),
-            Key::new("delivery_report_url", Kind::Url, "this router's address, for delivery reports"),
-            Key::new("host", Kind::Text, "RapidSMS 0.9: address of a listener of its own"),
-            Key::new("port", PORT_NUMBER, "RapidSMS 0.9: port of a listener of its own"),
-            Key::new("timeout", TIMEOUT, "how long Kannel may take to answer").or("30 s"),
-        ],
-        built: false,
-        tester: false,
-        about: "a Kannel gateway",
-    },
+/// `[kannel_server]`.
+pub(super) const KANNEL_SERVER: &[Key] = &[
+    Key::new("enabled", Kind::Boolean, "false switches it off").or("true"),
+    Key::new("listen", Kind::Any, "address and port of a listener that serves nothing else").also(&[
+        "address",
+        "host",
+        "bind",
+        "port",
+        "sendsms_port",
+    ]),
+    Key::new("backend", Kind::Text, "the backend or group of requests that name none").such_as("Zain"),
+    Key::new("smscs", Kind::Table, "Kannel's names of lines, and the backend or group that each means"),
+    Key::new("sender", Kind::Text, "the sender of requests that name none")
+        .such_as("1234")
+        .also(&["global_sender", "default_sender"]),
+    Key::new("status_password", Kind::Secret, "what must be shown for the status")
+        .also(&["admin_password", "password"]),
+    Key::new("users", Kind::Any, "who may send"),
 ];
+
+/// `[kannel_server.users.NAME]`.
+pub(super) const KANNEL_USER: &[Key] = &[
+    Key::new("password", Kind::Secret, "what this user must show").required().also(&["pass"]),
+    Key::new("backend", Kind::Text, "the backend or group of requests that name none").such_as("Zain"),
+    Key::new("allow", Kind::TextList, "the addresses from which this user may ask; any when left out")
+        .also(&["user_allow_ip", "allow_ip"]),
+    Key::new("max_messages", Kind::Integer { min: 1, max: 255 }, "a text of more parts is refused").or("10"),
+    Key::new("sender", Kind::Text, "the sender of this user's requests that name none")
+        .such_as("1234")
+        .also(&["default_sender", "faked_sender"]),
+];
+
+/// Engines that are recognised and not in this build.
+pub(super) const ENGINES: &[EngineSpec] = &[];
 
 /// What every `[APPS.name]` with an ENGINE may say besides its host's own keys.
 pub(super) const HOSTED_APP: &[Key] = &[
-    Key::new("ENGINE", Kind::Text, "python, process, webhook or replies").required(),
+    Key::new("ENGINE", Kind::Text, "what runs the app: kannel_service, python, process, webhook or replies")
+        .required(),
     Key::new("timeout", TIMEOUT, "how long an answer may take; as [router], app_timeout"),
 ];
 

@@ -15,14 +15,16 @@
 //! settings file it reads only the files and variables that the file names as the source of a secret, and follows links to devices. A secret is never part of a fault.
 //!
 //! Reading order: `catalogue` and `known` (what may be set), `source` and `tree` (text), `table` and `value` (one table), `read`, `apps`,
-//! `limits`, `groups` and `unique` (the whole), `options` (what an engine gets), `fault` (what is wrong).
+//! `limits`, `groups`, `kannel_server`, `network` and `unique` (the whole), `options` (what an engine gets), `fault` (what is wrong).
 
 mod apps;
 mod catalogue;
 mod fault;
 mod groups;
+mod kannel_server;
 mod known;
 mod limits;
+mod network;
 mod options;
 mod read;
 mod secret;
@@ -42,7 +44,9 @@ pub use crate::retry::OnUncertain;
 pub use catalogue::{AppSpec, Catalogue, EngineSpec, Key, Kind, Mapping, OldApp};
 pub use fault::{Fault, SettingsError, Severity, Snippet};
 pub use groups::{Balance, GroupSettings, MemberSettings};
+pub use kannel_server::{KannelServer, KannelUser};
 pub use limits::Limits;
+pub use network::Network;
 pub use options::{Digest, Options};
 pub use secret::Secret;
 pub use source::{LONGEST_FILE, Place};
@@ -76,6 +80,8 @@ pub struct Settings {
     pub database: Database,
     /// The web listener.
     pub web: Web,
+    /// Kannel's own interface, when it is switched on.
+    pub kannel_server: Option<KannelServer>,
     /// The router's rules.
     pub router: RouterSettings,
     /// Code and name of each language that people may choose; never empty unless set so.

@@ -24,6 +24,7 @@ pub(super) fn settings(reader: &mut Reader<'_>, root: &Table) -> Settings {
     let top_place = Place::new(&reader.source, 0..0, Show::Line);
     let top = reader.options("the settings", &top_place, root, &[known::TOP]);
     let router = router(reader, root, &top_place);
+    let web = web(reader, root, &top_place);
     Settings {
         directory: reader.source.directory().to_path_buf(),
         project_name: top.text("PROJECT_NAME").unwrap_or_default().to_owned(),
@@ -32,7 +33,12 @@ pub(super) fn settings(reader: &mut Reader<'_>, root: &Table) -> Settings {
         backends: backends(reader, root, &router),
         groups: super::groups::groups(reader, root),
         database: database(reader, root, &top_place),
-        web: web(reader, root, &top_place),
+        kannel_server: super::kannel_server::kannel_server(
+            reader,
+            root,
+            if web.enabled { &web.listen } else { &[] },
+        ),
+        web,
         languages: languages(reader, &top),
         language_code: top.text("LANGUAGE_CODE").unwrap_or_default().to_owned(),
         log_level: match top.text("LOG_LEVEL") {
@@ -158,7 +164,7 @@ fn web(reader: &mut Reader<'_>, root: &Table, top: &Place) -> Web {
         _ => None,
     });
     let (listen, place) = match entry {
-        Some(entry) => (listen(reader, entry), reader.place(&entry.node)),
+        Some(entry) => (listen(reader, entry, "[web]"), reader.place(&entry.node)),
         None => {
             (options.text("listen").and_then(|text| text.parse().ok()).into_iter().collect(), top.clone())
         }
@@ -211,12 +217,12 @@ fn web(reader: &mut Reader<'_>, root: &Table, top: &Place) -> Web {
 }
 
 /// One address with port, or a list of them. Names are not looked up: the answer could differ at the next start.
-fn listen(reader: &mut Reader<'_>, entry: &Entry) -> Vec<SocketAddr> {
+pub(super) fn listen(reader: &mut Reader<'_>, entry: &Entry, title: &str) -> Vec<SocketAddr> {
     const MOST: usize = 16;
     let items = match &entry.node.value {
         Raw::List(items) if !items.is_empty() && items.len() <= MOST => items.as_slice(),
         Raw::List(items) => {
-            let message = format!("listen in [web] must name 1 to {MOST} addresses, not {}", items.len());
+            let message = format!("listen in {title} must name 1 to {MOST} addresses, not {}", items.len());
             let place = reader.place(&entry.node);
             reader.error(&place, message, "to have no listener, write enabled = false");
             return Vec::new();
@@ -242,21 +248,21 @@ fn listen(reader: &mut Reader<'_>, entry: &Entry) -> Vec<SocketAddr> {
                     reader.error(&place, message, "take one of them out");
                 }
             },
-            Err(_) => wrong_address(reader, item, &text),
+            Err(_) => wrong_address(reader, item, &text, title),
         }
     }
     addresses.into_iter().map(|(address, _)| address).collect()
 }
 
 /// Whether one listener leaves no room for the other: the same address, or one of them every address. Port 0 is any free port.
-fn is_covered(one: SocketAddr, other: SocketAddr) -> bool {
+pub(super) fn is_covered(one: SocketAddr, other: SocketAddr) -> bool {
     let every = one.ip().is_unspecified() || other.ip().is_unspecified();
     one.port() == other.port()
         && one.port() != 0
         && (one.ip() == other.ip() || (every && one.is_ipv4() == other.is_ipv4()))
 }
 
-fn wrong_address(reader: &mut Reader<'_>, item: &Node, text: &str) {
+fn wrong_address(reader: &mut Reader<'_>, item: &Node, text: &str, title: &str) {
     let port = text.rsplit(':').next().and_then(|port| port.parse::<u16>().ok());
     let help = match port {
         Some(port) if text.starts_with('*') || text.starts_with(':') => {
@@ -266,7 +272,7 @@ fn wrong_address(reader: &mut Reader<'_>, item: &Node, text: &str) {
         None => "for example: listen = \"127.0.0.1:8000\"".to_owned(),
     };
     let place = reader.place(item);
-    reader.error(&place, "listen in [web] must be an IP address and a port, as text", help);
+    reader.error(&place, format!("listen in {title} must be an IP address and a port, as text"), help);
 }
 
 fn backends(reader: &mut Reader<'_>, root: &Table, router: &RouterSettings) -> Vec<BackendSettings> {

@@ -294,10 +294,12 @@ mod tests {
     #[test]
     fn every_default_of_the_catalogue_is_a_value_of_its_kind() {
         let catalogue = crate::registry::Registry::standard().catalogue();
-        use super::super::known::{BACKEND, DATABASE, GROUP, HOSTED_APP, ROUTER, TOP, WEB};
+        use super::super::known::{
+            BACKEND, DATABASE, GROUP, HOSTED_APP, KANNEL_SERVER, KANNEL_USER, ROUTER, TOP, WEB,
+        };
         let own = catalogue.engines.iter().chain(&catalogue.hosts).map(|engine| engine.keys);
         let apps = catalogue.apps.iter().map(|app| app.keys);
-        for key in [TOP, DATABASE, WEB, ROUTER, BACKEND, GROUP, HOSTED_APP]
+        for key in [TOP, DATABASE, WEB, ROUTER, BACKEND, GROUP, HOSTED_APP, KANNEL_SERVER, KANNEL_USER]
             .into_iter()
             .chain(own)
             .chain(apps)

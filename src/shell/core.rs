@@ -1,17 +1,19 @@
 //! The router's thread: drains the shared channel, drives the router, makes each batch durable with one commit, then
 //! tells everybody who waited for it.
 
+use super::callers::Callers;
 use super::listener::Listener;
 use super::rules::{backend_policy, policy};
 use super::supervisor::{self, Leaving, Running};
 use super::wall;
+use super::workforce::Workforce;
 use crate::apps::Host;
 use crate::hub::board::{BackendNotice, BackendState, Board, GroupNotice};
 use crate::hub::event::{Answered, Event, LineId, LineNews, Question};
 use crate::hub::latency::Histogram;
 use crate::message::{Direction, Name, Outgoing, SendFailure};
 use crate::registry::Registry;
-use crate::router::{Refusal, Refused, Router};
+use crate::router::{BackendPolicy, CallOutcome, Refusal, Refused, Router};
 use crate::settings::{BackendSettings, GroupSettings, MemberSettings, Settings};
 use crate::store::StoreError;
 use crate::time::{Clock, Timestamp};
@@ -31,6 +33,10 @@ const UPKEEP: Duration = Duration::from_secs(60);
 const TIDY_AFTER: u32 = 16;
 /// How long a clean stop may take.
 pub const STOP_TIME: Duration = Duration::from_secs(9);
+/// How long the threads of apps may take to end at a clean stop.
+const APPS_STOP_TIME: Duration = Duration::from_secs(2);
+/// How long a clean stop waits for calls to programs that are under way.
+const LAST_CALLS: Duration = Duration::from_secs(2);
 /// So many given-up threads are a reason to begin again with a new process.
 const ABANDONED_LIMIT: u32 = 3;
 
@@ -70,6 +76,9 @@ pub struct Core {
     /// There may be more to delete in a quiet moment.
     purging: bool,
     keeper: Option<Keeping>,
+    /// The threads of the apps.
+    workforce: Workforce,
+    callers: Callers,
     watchdog: Option<Duration>,
     fed_at: Instant,
     stop_by: Option<Instant>,
@@ -89,6 +98,7 @@ impl Core {
         newest: Timestamp,
     ) -> Core {
         let started = Instant::now();
+        let callers = Callers::new(gateways.mouth.clone());
         Core {
             router,
             registry,
@@ -104,6 +114,8 @@ impl Core {
             upkeep_at: started + UPKEEP,
             purging: false,
             keeper: None,
+            workforce: Workforce::default(),
+            callers,
             watchdog: sd_notify::watchdog_enabled().map(|limit| limit / 2),
             fed_at: started,
             stop_by: None,
@@ -122,7 +134,8 @@ impl Core {
     pub fn start(&mut self) {
         let now = self.now();
         self.router.set_policy(policy(&self.settings));
-        for failure in self.router.start_apps(&Host { answers: Arc::new(self.gateways.mouth.clone()) }) {
+        self.gateways.kannel.set(self.settings.kannel_server.as_ref());
+        for failure in self.router.start_apps(&self.host()) {
             log::error!("{failure}");
         }
         for backend in self.settings.backends.clone() {
@@ -131,6 +144,11 @@ impl Core {
         self.put_in_order();
         self.turn(now);
         self.board.lock().started_at = Some(now);
+    }
+
+    /// What the apps may ask of the daemon.
+    fn host(&self) -> Host {
+        Host::new(Arc::new(self.gateways.mouth.clone())).with_threads(Arc::new(self.workforce.clone()))
     }
 
     /// Runs until it is told to stop.
@@ -168,7 +186,8 @@ impl Core {
         let mut until = if self.purging { moment } else { self.upkeep_at };
         if let Some(stop_by) = self.stop_by {
             // Neither upkeep nor stuck threads count any more.
-            until = stop_by;
+            let last_calls = stop_by - STOP_TIME + LAST_CALLS;
+            until = if last_calls > moment { last_calls } else { stop_by };
         }
         if let Some(due) = self.router.wake_at(now) {
             if due <= now {
@@ -205,8 +224,16 @@ impl Core {
         for outgoing in committed.unwrap_or_default() {
             self.hand_over(outgoing, now);
         }
+        for call in self.router.calls() {
+            let number = call.number;
+            if let Err(why) = self.callers.call(call) {
+                log::error!("nobody can call programs about their messages: {why}");
+                self.router.called(number, CallOutcome::Failed { answered: false, why }, now);
+            }
+        }
         let store = self.router.store();
         let (waiting_in, waiting_out) = (store.waiting(Direction::In), store.waiting(Direction::Out));
+        let waiting_callbacks = store.waiting_calls();
         let mut board = self.board.lock();
         board.progress_at = now;
         board.counters = self.router.counters();
@@ -219,6 +246,7 @@ impl Core {
             }
         }
         (board.waiting_in, board.waiting_out) = (waiting_in, waiting_out);
+        board.waiting_callbacks = waiting_callbacks;
     }
 
     /// Asks for housekeeping; a keeper that is at work already takes what came meanwhile along.
@@ -286,6 +314,7 @@ impl Core {
                     Err(_) => {}
                 }
             }
+            Event::Called { number, outcome } => self.router.called(number, outcome, now),
             // It only wakes: the answers are taken after each batch.
             Event::Answered => {}
             Event::Ask { backend, question } => self.ask(&backend, question),
@@ -348,7 +377,9 @@ impl Core {
         let name: Name = settings.name.as_str().into();
         let engine = self.registry.engine(settings.engine).filter(|_| settings.built);
         let window = settings.window.or(engine.map(|engine| engine.window)).unwrap_or(1);
-        self.router.set_backend(&name, backend_policy(&settings, window));
+        let shows_answered = engine.is_some_and(|engine| engine.shows_answered);
+        let policy = BackendPolicy { shows_answered, ..backend_policy(&settings, window) };
+        self.router.set_backend(&name, policy);
         let mut notice = BackendNotice {
             name: name.clone(),
             place: 0,
@@ -567,7 +598,7 @@ impl Core {
                 return notify(&[NotifyState::Ready]);
             }
         };
-        for failure in apps.start(&Host { answers: Arc::new(self.gateways.mouth.clone()) }) {
+        for failure in apps.start(&self.host()) {
             log::error!("{failure}");
         }
         let mut old = self.router.set_apps(apps, now);
@@ -575,6 +606,7 @@ impl Core {
             log::error!("{failure}");
         }
         self.router.set_policy(policy(&settings));
+        self.gateways.kannel.set(settings.kannel_server.as_ref());
         let before = std::mem::replace(&mut self.settings, settings.clone());
         let mut changes = Vec::new();
         for gone in &before.backends {
@@ -617,6 +649,7 @@ impl Core {
         self.stop_by = Some(Instant::now() + STOP_TIME);
         self.board.lock().stopping = true;
         self.router.stop_intake();
+        self.callers.stop();
         for name in self.running.keys().cloned().collect::<Vec<_>>() {
             self.leave(&name);
         }
@@ -627,7 +660,10 @@ impl Core {
             None => false,
             Some(stop_by) => {
                 let quiet = self.leaving.is_empty() && self.router.is_quiet() && self.events.is_empty();
-                quiet || Instant::now() >= stop_by
+                let now = Instant::now();
+                // A call whose answer comes too late is made again by the next process.
+                let called = self.router.calls_in_hand() == 0 || now >= stop_by - STOP_TIME + LAST_CALLS;
+                quiet && called || now >= stop_by
             }
         }
     }
@@ -645,6 +681,10 @@ impl Core {
         // Whoever still waits for an answer gets one.
         self.refuse_the_rest(now);
         self.turn(now);
+        // They were told when their apps were stopped; what they have in hand is on disk, and asked for again after the next start.
+        for name in self.workforce.wait(APPS_STOP_TIME) {
+            log::warn!("{name} is still waiting for somebody; the process ends without it");
+        }
         if let Some(Keeping { asked, thread }) = self.keeper.take() {
             drop(asked);
             let _ = thread.join();

@@ -4,13 +4,16 @@
 //! |---|---|
 //! | `router` | owns the router and the store's writer ([`core`]) |
 //! | `backend/NAME` | one backend, started again for ever (`supervisor`) |
-//! | `web`, `web/2` ... | one listener each; `control` the same for the command line's Unix socket, `web/NAME` for a backend's own |
+//! | `web`, `web/2` ... | one listener each; `control` the same for the command line's Unix socket, `web/NAME` for a backend's own, `kannel/N` for Kannel's interface |
+//! | `app/NAME/N` | what an app waits for, such as a program behind HTTP ([`Workforce`]) |
 //! | `keeper` | moves what is committed from the store's log into its file |
 //! | `page/N` | pages and the reading API, each with a reader of its own on the store |
 //! | `check` | after an unclean stop: reads the whole store once, then ends |
+//! | `caller/N` | calls programs about their messages, from the first such call on (`callers`) |
 //! | `signals` | turns signals into events |
 //! | `log` | writes the log, so that a reader who stops reading stops nobody else ([`journal`]) |
 
+mod callers;
 pub mod core;
 
 pub mod journal;
@@ -18,8 +21,10 @@ mod listener;
 pub(crate) mod rules;
 mod signals;
 mod supervisor;
+mod workforce;
 
 pub use self::core::{Ending, Keeping};
+pub use self::workforce::Workforce;
 
 use crate::backends::Intakes;
 use crate::hub::board::Board;
@@ -33,6 +38,7 @@ use crate::store::{Keeper, Store, StoreError};
 use crate::time::Timestamp;
 use crate::web::door::{Door, DoorHandle, Limits};
 use crate::web::intake::Gateways;
+use crate::web::kannel::{self, Kannel};
 use crate::web::pages;
 use crate::web::site::{Access, Read, Site};
 use crossbeam_channel::Sender;
@@ -120,6 +126,14 @@ impl Daemon {
             }
         }
         let addresses: Vec<SocketAddr> = doors.iter().filter_map(Door::local_addr).collect();
+        let mut kannel_doors = Vec::new();
+        for address in settings.kannel_server.iter().flat_map(|server| &server.listen) {
+            let door = Door::bind(*address, limits(&settings)).map_err(system)?;
+            if let Some(address) = door.local_addr() {
+                log::info!("Kannel's interface is at http://{address}/cgi-bin/sendsms");
+            }
+            kannel_doors.push(door);
+        }
         let socket = control_socket(&database);
         doors.push(Door::bind_unix(&socket, control_limits()).map_err(system)?);
 
@@ -133,6 +147,7 @@ impl Daemon {
             access: Access { token: settings.web.token.clone(), hosts: settings.web.hosts.clone() },
             mouth: mouth.clone(),
             clock: wall,
+            kannel: kannel::Rules::default(),
         };
         let mut core =
             core::Core::new(router, registry, settings, (gateways.clone(), events), board.clone(), newest);
@@ -173,20 +188,36 @@ impl Daemon {
                 0 => "web".to_string(),
                 _ => format!("web/{}", index + 1),
             };
-            let (handle, mouth) = (door.handle(), mouth.clone());
-            let thread = spawn(name, move || {
-                if let Err(error) = door.run(site) {
-                    log::error!("a listener failed ({error}): this process ends and begins again");
-                    mouth.say(Event::Restart);
-                }
-            })?;
-            daemon.doors.push((handle, thread));
+            daemon.open(name, door, site)?;
+        }
+        for (index, door) in kannel_doors.into_iter().enumerate() {
+            let site =
+                Kannel { board: board.clone(), readers: daemon.readers.clone(), gateways: gateways.clone() };
+            daemon.open(format!("kannel/{}", index + 1), door, site)?;
         }
         if unclean {
             spawn("check".into(), move || check(&database, &mouth))?;
         }
         core::notify(&[sd_notify::NotifyState::Ready]);
         Ok(daemon)
+    }
+
+    /// Starts a listener's thread.
+    fn open(
+        &mut self,
+        name: String,
+        door: Door,
+        site: impl crate::web::door::Site + Send + 'static,
+    ) -> Result<(), StartError> {
+        let (handle, mouth) = (door.handle(), self.mouth.clone());
+        let thread = spawn(name, move || {
+            if let Err(error) = door.run(site) {
+                log::error!("a listener failed ({error}): this process ends and begins again");
+                mouth.say(Event::Restart);
+            }
+        })?;
+        self.doors.push((handle, thread));
+        Ok(())
     }
 
     /// The addresses listened on, with the ports that were chosen.

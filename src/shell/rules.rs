@@ -59,5 +59,6 @@ pub(crate) fn backend_policy(settings: &BackendSettings, window: usize) -> Backe
             utc_offset: limits.utc_offset,
         },
         rate: Rate { per_minute: limits.rate, min_gap: limits.gap },
+        shows_answered: false,
     }
 }

@@ -5,6 +5,7 @@
 //! free, so that a store that forgets its oldest messages walks through memory in one direction. Readers have their own copy, which commits
 //! keep up to date as long as there is a reader. A commit cannot fail, hence nothing is ever undone and no undo log is kept.
 
+mod calls;
 mod carriers;
 mod lanes;
 mod pieces;
@@ -15,6 +16,7 @@ mod upkeep;
 use super::turns::in_turns;
 use super::*;
 use crate::message::Name;
+use calls::Calls;
 use carriers::CarrierNames;
 use foldhash::{HashMap, HashMapExt as _};
 use pieces::Pieces;
@@ -39,6 +41,7 @@ pub struct Memory {
     /// Ends of validity of outgoing messages. Entries may be stale: the slot decides.
     validity: Agenda,
     carriers: CarrierNames,
+    calls: Calls,
     keys: HashMap<Box<str>, HashMap<Box<str>, Remembered>>,
     pieces: Pieces,
     /// When a count of what a backend sent began, and how much it is.
@@ -83,6 +86,7 @@ impl Memory {
             turn: None,
             validity: Agenda::new(),
             carriers: CarrierNames::default(),
+            calls: Calls::default(),
             keys: HashMap::new(),
             pieces: Pieces::default(),
             spent: HashMap::new(),
@@ -236,6 +240,10 @@ impl Store for Memory {
         if new.not_before.is_some() {
             message.rare().not_before = new.not_before;
         }
+        if let Some(callback) = new.callback {
+            message.called = true;
+            self.calls.want(new.id, callback.clone());
+        }
         let place = self.insert(message, actor);
         if !is_ended(new.state) {
             self.validity.push(new.expires_at.0, place, self.slab.len());
@@ -291,6 +299,11 @@ impl Store for Memory {
         let from = message.state;
         if settlement.state == State::Sending || !from.may_become(settlement.state) {
             self.note(id, &settlement.actor, &late(settlement), now)?;
+            if let (State::Sent, Some(parts)) = (settlement.state, settlement.parts)
+                && let Some(message) = self.slab.get_mut(place)
+            {
+                message.rare().parts.get_or_insert(parts);
+            }
             return Ok(false);
         }
         let back = matches!(settlement.state, State::Queued | State::Uncertain);
@@ -386,6 +399,68 @@ impl Store for Memory {
     fn backend_of(&mut self, id: MessageId) -> Result<Option<Name>, StoreError> {
         let message = self.slab.find(id).and_then(|place| self.slab.get(place));
         Ok(message.map(|message| self.backends[message.taken_by as usize].name.clone()))
+    }
+
+    fn raw(&mut self, id: MessageId) -> Result<Option<Vec<u8>>, StoreError> {
+        let message = self.slab.find(id).and_then(|place| self.slab.get(place));
+        Ok(message.and_then(|message| message.rare.as_ref()?.raw.clone()))
+    }
+
+    fn callback(&mut self, id: MessageId) -> Result<Option<Wanted>, StoreError> {
+        let Some((callback, happened)) = self.calls.wanted(id) else { return Ok(None) };
+        let message = self.slab.find(id).and_then(|place| self.slab.get(place));
+        Ok(message.map(|message| Wanted {
+            callback: callback.clone(),
+            happened: *happened,
+            identity: self.addresses[message.address as usize].connection.identity.to_string(),
+            backend: self.backends[message.taken_by as usize].name.clone(),
+            remote_id: message.rare.as_ref().and_then(|rare| rare.remote_id.as_deref()).map(str::to_owned),
+        }))
+    }
+
+    fn tell(
+        &mut self,
+        id: MessageId,
+        happened: u8,
+        over: bool,
+        call: Option<&NewCall<'_>>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.changed = true;
+        self.calls.tell(id, happened, over, call, now);
+        Ok(())
+    }
+
+    fn call_hosts(&mut self, after: &str, limit: usize) -> Result<Vec<String>, StoreError> {
+        Ok(self.calls.hosts(after, limit))
+    }
+
+    fn due_calls(&mut self, host: &str, limit: usize, now: Timestamp) -> Result<Vec<Call>, StoreError> {
+        Ok(self.calls.due(host, limit, now))
+    }
+
+    fn next_call(&mut self, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        Ok(self.calls.next(now))
+    }
+
+    fn oldest_calls(&mut self, limit: usize) -> Result<Vec<Call>, StoreError> {
+        Ok(self.calls.oldest(limit))
+    }
+
+    fn put_off_call(&mut self, number: i64, attempts: u32, due: Timestamp) -> Result<(), StoreError> {
+        self.changed = true;
+        self.calls.put_off(number, attempts, due);
+        Ok(())
+    }
+
+    fn end_call(&mut self, number: i64, now: Timestamp) -> Result<(), StoreError> {
+        self.changed = true;
+        self.calls.end(number, now);
+        Ok(())
+    }
+
+    fn waiting_calls(&self) -> u64 {
+        self.calls.len()
     }
 
     fn recall(&mut self, scope: &str, key: &str) -> Result<Option<Remembered>, StoreError> {
@@ -531,6 +606,7 @@ impl Store for Memory {
             }
         }
         committed.pieces = self.pieces.counts();
+        committed.calls = self.calls.len();
         committed.counts.clear();
         committed.counts.extend(self.backends.iter().map(|line| (line.name.clone(), line.counts)));
         Ok(())
@@ -549,6 +625,7 @@ impl Store for Memory {
             committed.records =
                 messages.map(|message| (message.key, message.detail(&self.addresses))).collect();
             committed.pieces = self.pieces.counts();
+            committed.calls = self.calls.len();
             committed.counts = self.backends.iter().map(|line| (line.name.clone(), line.counts)).collect();
             self.watched.set(true);
         }

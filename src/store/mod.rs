@@ -41,6 +41,10 @@ pub use records::*;
 /// **Pieces** of longer messages are kept in sets until the caller puts them together: they are no messages, have no state and no history, and are
 /// counted apart. A store without pieces does nothing about them.
 ///
+/// **Calls** are owed to programs that want to hear what becomes of their messages. They stand in the same transaction as what they tell, and stay
+/// until they are ended. Of the calls about one message only the first is due; the next one follows when it ends. What is in the hands of a caller
+/// is not marked: after a crash it is due again.
+///
 /// **History.** Every change of state appends an [`Entry`].
 pub trait Store: Send {
     /// The newest id ever stored, duplicates and purged messages included; new ids must be greater.
@@ -113,7 +117,8 @@ pub trait Store: Send {
     fn queues(&mut self, backend: &str) -> Result<Vec<Name>, StoreError>;
 
     /// Changes the state of an outgoing message. `false`, and nothing but an [`Entry`] with the
-    /// news happens, when [`State::may_become`] forbids the change (late news) or there is no such message (then no entry either).
+    /// news happens, when [`State::may_become`] forbids the change (late news) or there is no such message (then no entry either). A report may
+    /// overtake the answer of the carrier: the number of parts that comes with a late `sent` is kept when none is known.
     /// `sending` is left only this way; going back to `queued` or `uncertain` keeps the place in the lane, blocked until `settlement.due`.
     fn settle(&mut self, id: MessageId, settlement: &Settlement, now: Timestamp) -> Result<bool, StoreError>;
 
@@ -136,6 +141,44 @@ pub trait Store: Send {
 
     /// By which backend a message came or goes, if there is such a message: the one that took it last, else its own.
     fn backend_of(&mut self, id: MessageId) -> Result<Option<Name>, StoreError>;
+
+    /// The octets from which a received message was decoded, if there is such a message and they were kept.
+    fn raw(&mut self, id: MessageId) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Who wants to be called about a message. None when nobody does, and when nothing can happen to it any more.
+    fn callback(&mut self, id: MessageId) -> Result<Option<Wanted>, StoreError>;
+
+    /// Notes what has `happened` to a message about which somebody wants to be called, and owes a call, if there is one. `over`: nothing more can happen
+    /// to it, so it is forgotten who wants to be called.
+    fn tell(
+        &mut self,
+        id: MessageId,
+        happened: u8,
+        over: bool,
+        call: Option<&NewCall<'_>>,
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
+
+    /// Up to `limit` hosts that are owed calls, due or not, in the order of their names, from the first after `after` on.
+    fn call_hosts(&mut self, after: &str, limit: usize) -> Result<Vec<String>, StoreError>;
+
+    /// Up to `limit` calls to a host that are due, the earliest first. Reading claims nothing.
+    fn due_calls(&mut self, host: &str, limit: usize, now: Timestamp) -> Result<Vec<Call>, StoreError>;
+
+    /// When the next call falls due after `now`.
+    fn next_call(&mut self, now: Timestamp) -> Result<Option<Timestamp>, StoreError>;
+
+    /// Up to `limit` calls that have waited longest, due or not.
+    fn oldest_calls(&mut self, limit: usize) -> Result<Vec<Call>, StoreError>;
+
+    /// A call was made in vain for the `attempts`th time and is due again at `due`. Unknown numbers are ignored.
+    fn put_off_call(&mut self, number: i64, attempts: u32, due: Timestamp) -> Result<(), StoreError>;
+
+    /// Forgets a call that was made or given up; the next one about its message is due at once. Unknown numbers are ignored.
+    fn end_call(&mut self, number: i64, now: Timestamp) -> Result<(), StoreError>;
+
+    /// How many calls are owed.
+    fn waiting_calls(&self) -> u64;
 
     /// What [`remember`](Store::remember) stored under `key` in `scope`.
     fn recall(&mut self, scope: &str, key: &str) -> Result<Option<Remembered>, StoreError>;
@@ -180,7 +223,7 @@ pub trait Store: Send {
     ) -> Result<Vec<Taken>, StoreError>;
 
     /// Moves everything that waits along with a step of the wall clock: `not_before`, due times and validity of all open and held outgoing
-    /// messages, sets of pieces, and the ages of remembered keys, which would all be forgotten when a clock is set right for the first time.
+    /// messages, calls, sets of pieces, and the ages of remembered keys, which would all be forgotten when a clock is set right for the first time.
     /// Steps are numbered: `number` is one more than [`shifts`](Store::shifts) was, and one that was followed already is not followed again. So
     /// a caller whose commit failed may tell them all again, whatever is on disk.
     fn shift(&mut self, number: u64, by: Duration) -> Result<(), StoreError>;
@@ -277,6 +320,9 @@ pub trait Reader: Send {
 
     /// How many pieces of longer messages wait for the others, by backend; backends without any are left out.
     fn pieces(&mut self) -> Result<Vec<(Name, u64)>, StoreError>;
+
+    /// How many calls to programs are owed.
+    fn calls(&mut self) -> Result<u64, StoreError>;
 
     /// The creation time of the oldest open outgoing message of a backend.
     fn oldest_waiting(&mut self, backend: &str) -> Result<Option<Timestamp>, StoreError>;

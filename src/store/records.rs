@@ -1,7 +1,8 @@
 //! The rows that go into a [`Store`](super::Store) and come out of it, what is asked, and what can go wrong: plain data.
 
 use crate::message::{
-    Connection, Contact, Direction, Incoming, MessageId, Name, Origin, Outgoing, Priority, State, Wishes,
+    Callback, Connection, Contact, Direction, Incoming, MessageId, Name, Origin, Outgoing, Priority, State,
+    Wishes,
 };
 use crate::time::Timestamp;
 use serde::Serialize;
@@ -110,6 +111,8 @@ pub struct NewOutgoing<'a> {
     pub origin: Origin,
     /// How it should be sent.
     pub wishes: Wishes,
+    /// Who wants to be called about it.
+    pub callback: Option<&'a Callback>,
     /// Who made it: `app echo`, `api`, `cli`.
     pub actor: &'a str,
     /// When it was accepted.
@@ -179,6 +182,8 @@ pub struct Taken {
     pub outgoing: Outgoing,
     /// How many earlier attempts ended without certainty.
     pub uncertain: u32,
+    /// Somebody wants to be called about it ([`Store::callback`](super::Store::callback)).
+    pub called: bool,
 }
 
 /// What became of an attempt.
@@ -230,6 +235,67 @@ pub struct Named {
     pub part: u32,
     /// How many parts of it have names.
     pub parts: u32,
+}
+
+/// Who wants to be called about a message, with what a call can tell of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Wanted {
+    /// Whom to call, and about what.
+    pub callback: Callback,
+    /// What has happened so far: a sum of [`News`](crate::message::News), wanted or not.
+    pub happened: u8,
+    /// To whom the message goes.
+    pub identity: String,
+    /// By which backend it went, or will.
+    pub backend: Name,
+    /// The carrier's name for it, or for its first part.
+    pub remote_id: Option<String>,
+}
+
+/// A call to [`Store::tell`](super::Store::tell).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct NewCall<'a> {
+    /// The peer: calls to one share its fate.
+    pub host: &'a str,
+    /// `GET`, `POST`.
+    pub method: &'a str,
+    /// Whom to call.
+    pub url: &'a str,
+    /// Headers besides those that every call has, one on each line; may be empty.
+    pub headers: &'a str,
+    /// What to send along.
+    pub body: Option<&'a [u8]>,
+}
+
+/// A call that waits to be made.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Call {
+    /// Its number, greater than that of every call before.
+    pub number: i64,
+    /// The message it is about.
+    pub message: MessageId,
+    /// The peer.
+    pub host: String,
+    /// `GET`, `POST`.
+    pub method: String,
+    /// Whom to call.
+    pub url: String,
+    /// Headers besides those that every call has, one on each line; may be empty.
+    pub headers: String,
+    /// What to send along.
+    pub body: Option<Vec<u8>>,
+    /// How often it was made in vain.
+    pub attempts: u32,
+    /// Since when it waits.
+    pub at: Timestamp,
+}
+
+/// What it says may be a secret, and so may the path: only the host is shown.
+impl std::fmt::Debug for Call {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Call { number, message, host, attempts, .. } = self;
+        write!(f, "Call {number} to {host} about {message} after {attempts} attempts")
+    }
 }
 
 /// For how long what a backend sent is counted together.

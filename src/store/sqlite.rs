@@ -6,6 +6,7 @@
 //! What it never does: wait for a foreign lock, repeat a failed fsync (the connection is dropped and the state read again), start empty
 //! over a damaged file, or run with an SQLite older than the one whose WAL is known to be sound.
 
+mod calls;
 mod carriers;
 mod changes;
 mod file;
@@ -55,6 +56,9 @@ pub struct Sqlite {
     commits: Arc<AtomicU32>,
     shifts: u64,
     shifts_committed: u64,
+    /// How many calls are owed.
+    calls: u64,
+    calls_committed: u64,
     closed: bool,
 }
 
@@ -126,6 +130,8 @@ impl Sqlite {
             commits: Arc::default(),
             shifts: 0,
             shifts_committed: 0,
+            calls: 0,
+            calls_committed: 0,
             closed: false,
         };
         store.reload()?;
@@ -299,6 +305,62 @@ impl Store for Sqlite {
         })
     }
 
+    fn raw(&mut self, id: MessageId) -> Result<Option<Vec<u8>>, StoreError> {
+        self.read(|connection, _| {
+            let mut statement =
+                connection.prepare_cached("SELECT raw FROM messages WHERE key = ?1 AND tail = ?2")?;
+            let raw = statement.query_row((id.key(), id.tail()), |row| row.get(0)).optional()?;
+            Ok(raw.flatten())
+        })
+    }
+
+    fn callback(&mut self, id: MessageId) -> Result<Option<Wanted>, StoreError> {
+        self.read(|connection, names| calls::callback(connection, names, id))
+    }
+
+    fn tell(
+        &mut self,
+        id: MessageId,
+        happened: u8,
+        over: bool,
+        call: Option<&NewCall<'_>>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.write(|changes| changes.tell(id, happened, over, call, now))?;
+        self.calls += u64::from(call.is_some());
+        Ok(())
+    }
+
+    fn call_hosts(&mut self, after: &str, limit: usize) -> Result<Vec<String>, StoreError> {
+        self.read(|connection, _| calls::hosts(connection, after, limit))
+    }
+
+    fn due_calls(&mut self, host: &str, limit: usize, now: Timestamp) -> Result<Vec<Call>, StoreError> {
+        self.read(|connection, _| calls::due(connection, host, limit, now))
+    }
+
+    fn next_call(&mut self, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        self.read(|connection, _| calls::next(connection, now))
+    }
+
+    fn oldest_calls(&mut self, limit: usize) -> Result<Vec<Call>, StoreError> {
+        self.read(|connection, _| calls::oldest(connection, limit))
+    }
+
+    fn put_off_call(&mut self, number: i64, attempts: u32, due: Timestamp) -> Result<(), StoreError> {
+        self.write(|changes| changes.put_off_call(number, attempts, due))
+    }
+
+    fn end_call(&mut self, number: i64, now: Timestamp) -> Result<(), StoreError> {
+        let ended = self.write(|changes| changes.end_call(number, now))?;
+        self.calls = self.calls.saturating_sub(u64::from(ended));
+        Ok(())
+    }
+
+    fn waiting_calls(&self) -> u64 {
+        self.calls
+    }
+
     fn recall(&mut self, scope: &str, key: &str) -> Result<Option<Remembered>, StoreError> {
         self.read(|connection, _| {
             let mut statement = connection.prepare_cached(
@@ -459,6 +521,7 @@ impl Store for Sqlite {
         self.newest_committed = self.newest;
         self.commits.fetch_add(1, Ordering::Relaxed);
         self.shifts_committed = self.shifts;
+        self.calls_committed = self.calls;
         // Only a reserve that is back tells that a full disk has room again; damage never heals.
         if !matches!(self.trouble, Some(StoreError::Full(_) | StoreError::Damaged(_))) {
             self.trouble = None;

@@ -1,6 +1,7 @@
 //! Requests of gateways: handed to the backend's [`Intake`](crate::backends::Intake), what it heard to the router, and the answer given when all of it is on disk.
 
 use super::door::{Reply, Site as Serve};
+use super::kannel;
 use super::site::{Access, refusal, say, unknown_backend};
 use crate::backends::{Heard, Intakes};
 use crate::http::{Request, Response};
@@ -21,6 +22,8 @@ pub struct Gateways {
     pub mouth: Mouth,
     /// The wall clock.
     pub clock: fn() -> Timestamp,
+    /// Who may use this router as a Kannel.
+    pub kannel: kannel::Rules,
 }
 
 impl Gateways {

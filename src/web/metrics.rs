@@ -72,6 +72,8 @@ pub(super) fn answer(board: &Board, reader: &mut dyn Reader) -> Result<Response,
     text.line("rapidsms_waiting_in", &[], notices.waiting_in);
     text.kind("rapidsms_waiting_out", "gauge", "Messages that wait to be sent.");
     text.line("rapidsms_waiting_out", &[], notices.waiting_out);
+    text.kind("rapidsms_waiting_callbacks", "gauge", "Calls to programs about their messages that wait.");
+    text.line("rapidsms_waiting_callbacks", &[], notices.waiting_callbacks);
     text.kind("rapidsms_pending", "gauge", "Messages whose app answers later.");
     text.line("rapidsms_pending", &[], notices.pending);
 

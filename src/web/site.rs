@@ -6,6 +6,7 @@
 use super::door::{Reply, Site as Serve};
 use super::guard;
 use super::intake::Gateways;
+use super::kannel::{self, Kannel};
 use super::pages;
 use crate::http::{Request, Response, form};
 use crate::hub::board::Board;
@@ -99,7 +100,7 @@ impl NewMessage {
     /// The message itself.
     pub(crate) fn draft(self) -> Draft {
         let mut draft = Draft::new(Connection::new(self.backend, self.identity), self.text);
-        draft.wishes = Wishes { flash: self.flash, report: self.report };
+        draft.wishes = Wishes { flash: self.flash, report: self.report, part: None };
         draft.validity = self.validity.map(Duration::from_secs);
         draft
     }
@@ -119,6 +120,16 @@ struct NewState {
 
 impl Serve for Site {
     fn serve(&mut self, request: Request, reply: Reply) {
+        if kannel::is_path(request.path())
+            && let Some(server) = self.gateways.kannel.get()
+        {
+            let kannel = Kannel {
+                gateways: self.gateways.clone(),
+                board: self.board.clone(),
+                readers: self.readers.clone(),
+            };
+            return kannel.answer(&server, request, reply);
+        }
         let Some(segments) = request.segments() else {
             return reply.send(Response::error(400, "the path is not UTF-8 once it is decoded"));
         };

@@ -123,13 +123,13 @@ fn a_handler_that_fails_is_named_and_costs_only_its_own_replies() {
 fn a_blank_keyword_is_reported_at_the_start() {
     for keyword in ["", " ", "register||join", "join|"] {
         let mut apps = Apps::new().with("mine", Handlers::new().keyword(Says::new(keyword)));
-        let failures = apps.start(&Host { answers: Arc::new(Nobody) });
+        let failures = apps.start(&Host::new(Arc::new(Nobody)));
         assert_eq!(failures.len(), 1, "keyword {keyword:?}");
         let expected = format!("the keyword \"{keyword}\" is blank");
         assert!(failures[0].starts_with("app mine") && failures[0].contains(&expected), "{failures:?}");
         assert_eq!(replies(&mut apps, "anything"), [] as [&str; 0]);
     }
-    assert_eq!(everything().start(&Host { answers: Arc::new(Nobody) }), [] as [&str; 0]);
+    assert_eq!(everything().start(&Host::new(Arc::new(Nobody))), [] as [&str; 0]);
 }
 
 #[test]

@@ -407,7 +407,11 @@ fn a_command_after_a_crash_leaves_the_closer_look_to_the_router() {
     assert_eq!(crashed.code, 137);
     rapidsms(crashed.folder.path(), &["send", "message_tester", "1", "x"]).exits(0);
     let daemon = Daemon::start_in(crashed.folder);
-    daemon.wait_for_line("the store was checked after the unclean stop");
+    // A small store may be checked before the router says that it runs.
+    daemon.wait_until("the closer look", |daemon| {
+        daemon.get("/healthz");
+        daemon.log().contains("the store was checked after the unclean stop").then_some(())
+    });
     daemon.answers("1", "x");
     let ended = daemon.stop();
     assert_eq!(ended.code, 0);

@@ -11,8 +11,8 @@ mod support;
 
 use std::io::Write;
 
-use rapidsms::web::door::Limits;
 use rapidsms::http::Response;
+use rapidsms::web::door::Limits;
 use support::{BIG, TestDoor, cases};
 
 fn open() -> TestDoor {
@@ -261,6 +261,22 @@ fn stop_does_not_wait_for_ever_and_late_answers_do_no_harm() {
     assert_eq!(client.rest(), "");
     let stream = reply.into_stream(&[]);
     assert!(stream.is_gone());
+}
+
+/// For clients to which every answer means "never again".
+#[test]
+fn an_answer_may_be_none_at_all() {
+    let door = open();
+    let mut client = door.connect();
+    client.send(b"GET /hold HTTP/1.1\r\nHost: a\r\n\r\nGET /saw HTTP/1.1\r\nHost: a\r\n\r\n");
+    door.held.recv().unwrap().hang_up();
+    assert_eq!(client.rest(), "", "neither an answer nor the next request's");
+    let mut gone = door.connect();
+    gone.send(b"GET /hold HTTP/1.1\r\nHost: a\r\n\r\n");
+    let reply = door.held.recv().unwrap();
+    drop(gone);
+    reply.hang_up();
+    assert_eq!(door.stop().stats().connections, 0);
 }
 
 #[test]

@@ -100,4 +100,16 @@ macro_rules! targets {
     };
 }
 
-targets!(pdu_decode, pdu_fixpoint, pdu_texts, gsm7, modem_dialogue, modem_answers, numbers);
+targets!(
+    pdu_decode,
+    pdu_fixpoint,
+    pdu_texts,
+    gsm7,
+    modem_dialogue,
+    modem_answers,
+    numbers,
+    kannel,
+    http_texts,
+    http_requests,
+    mail_read
+);

@@ -136,6 +136,7 @@ fn late(actions: &[String]) -> LateAnswer {
             "reply" => answer.replies.push(rest.into()),
             "text" => answer.text = Some(rest.into()),
             "done" => answer.done = true,
+            "last" => answer.last = true,
             "fail" => answer.error = Some(format!("failed: {rest}")),
             "" => {}
             _ => panic!("no late answer can {action}"),

@@ -21,11 +21,12 @@
 //! | `now` | answers the last `never`, too late |
 //! | `twice X` | answers later: X, two times |
 //! | `to BACKEND IDENTITY X` | sends X there |
+//! | `call URL X` | answers X and has `URL` called about it |
 
 use super::daemon::{Answer, Daemon, Ended, PATIENCE};
 use rapidsms::apps::{App, AppError, Flow, Host, LateAnswer, Message};
 use rapidsms::backends::{Backend, Engine};
-use rapidsms::message::{Connection, Direction, MessageId, Outgoing, Receipt, SendFailure, State};
+use rapidsms::message::{Callback, Connection, Direction, MessageId, Outgoing, Receipt, SendFailure, State};
 use rapidsms::registry::{AppKind, Registry};
 use rapidsms::settings::{AppSpec, BackendSettings, EngineSpec};
 use rapidsms::store::sqlite::Sqlite;
@@ -179,6 +180,11 @@ impl App for Moody {
             ["to", backend, identity, text] => {
                 let (to, text) = (Connection::new(*backend, *identity), (*text).to_string());
                 message.send(to, text);
+                Ok(Flow::Done)
+            }
+            ["call", url, text] => {
+                let (text, callback) = ((*text).to_string(), Callback::new(*url, 31));
+                message.respond(text).callback = Some(callback);
                 Ok(Flow::Done)
             }
             _ => Ok(Flow::Next),

@@ -4,6 +4,7 @@
 //! - `joining`: messages that come in pieces;
 //! - `later`: apps that answer later;
 //! - `sending`: windows, retries, doubt, reports, validity, appointments;
+//! - `calls`: programs that want to hear what becomes of their messages;
 //! - `quotas`: caps by day and month, and the rate;
 //! - `groups`: several backends that send from one queue;
 //! - `reports`: what carriers tell about messages in several parts, and who may tell;
@@ -20,6 +21,7 @@ macro_rules! cases {
     };
 }
 
+mod calls;
 mod failing;
 mod groups;
 mod intake;

@@ -103,6 +103,9 @@ fn describe(loaded: &Loaded) -> String {
     }
     line(format_args!("{:?}", settings.database));
     line(format_args!("{:?}", settings.web));
+    if let Some(server) = &settings.kannel_server {
+        line(format_args!("{server:?}"));
+    }
     line(format_args!("{:?}", settings.router));
     line(format_args!("languages {:?}, language_code {:?}", settings.languages, settings.language_code));
     line(format_args!("log_level {:?}, strict {}", settings.log_level, settings.strict));

@@ -3,10 +3,11 @@
 //!
 //! Property tests against a model are in `store_model.rs`, trouble with disks and files in `store_trouble.rs`.
 
-use rapidsms::message::*;
+use rapidsms::message::{self, *};
 use rapidsms::store::memory::Memory;
 use rapidsms::store::sqlite::Sqlite;
-use rapidsms::store::*;
+// Both rooms have pieces: of a message that comes in, and of one that goes out.
+use rapidsms::store::{Piece, *};
 use rapidsms::time::Timestamp;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -109,6 +110,17 @@ impl Stage {
         text: &str,
         change: impl FnOnce(&mut NewOutgoing<'_>),
     ) -> MessageId {
+        self.queue_called(connection, text, None, change)
+    }
+
+    /// The same with somebody who wants to be called about it.
+    pub fn queue_called(
+        &mut self,
+        connection: &Connection,
+        text: &str,
+        callback: Option<&Callback>,
+        change: impl FnOnce(&mut NewOutgoing<'_>),
+    ) -> MessageId {
         let id = self.ids.next(START);
         let mut row = NewOutgoing {
             id,
@@ -123,6 +135,7 @@ impl Stage {
             expires_at: at(1_000),
             origin: Origin::Real,
             wishes: Wishes::default(),
+            callback,
             actor: "app echo",
             at: START,
         };
@@ -547,6 +560,20 @@ cases! {
         assert_eq!(stage.store.waiting(Direction::Out), 0);
     }
 
+    /// "the number of parts that comes with a late `sent` is kept when none is known"
+    fn a_report_that_overtakes_the_carriers_answer_costs_no_parts(stage) {
+        let id = stage.queue(&connection("a"), "1");
+        stage.pause();
+        stage.take("one", 1, START);
+        assert!(stage.settle(id, State::Delivered));
+        for (parts, kept) in [(None, None), (Some(3), Some(3)), (Some(4), Some(3))] {
+            let late = Settlement { parts, ..Settlement::new(State::Sent, "backend one") };
+            assert!(!stage.store.settle(id, &late, at(9)).unwrap());
+            stage.pause();
+            assert_eq!((stage.detail(id).row.state, stage.detail(id).row.parts), (State::Delivered, kept));
+        }
+    }
+
     /// "Appends to the history of a message without changing its state. Unknown ids are ignored."
     fn notes_change_nothing_else(stage) {
         let id = stage.queue(&connection("a"), "1");
@@ -716,14 +743,20 @@ cases! {
         let mut expected = Vec::new();
         for flash in [false, true] {
             for report in [None, Some(true), Some(false)] {
-                let wishes = Wishes { flash, report };
+                let wishes = Wishes { flash, report, part: None };
                 stage.queue_as(&connection(&format!("{wishes:?}")), "1", |row| row.wishes = wishes);
                 expected.push(wishes);
             }
         }
+        for (reference, bits, total, sequence) in [(0, 8, 1, 1), (0xFF, 8, 255, 254), (0xFFFF, 16, 255, 255), (1, 16, 2, 1)] {
+            let part = Some(message::Piece { reference, bits, total, sequence });
+            let wishes = Wishes { flash: bits == 8, report: Some(false), part };
+            stage.queue_as(&connection(&format!("{wishes:?}")), "1", |row| row.wishes = wishes);
+            expected.push(wishes);
+        }
         stage.pause();
         let wishes = |taken: Vec<Taken>| taken.into_iter().map(|taken| taken.outgoing.wishes).collect::<Vec<_>>();
-        assert_eq!(wishes(stage.store.take_due("one", 9, START).unwrap()), expected);
+        assert_eq!(wishes(stage.store.take_due("one", 99, START).unwrap()), expected);
         stage.pause();
         assert_eq!(wishes(stage.store.recover(&|_| false, START).unwrap()), expected);
     }
@@ -746,6 +779,118 @@ cases! {
         stage.pause();
         assert_eq!(spent(stage, Period::Day, 60), 2);
         assert_eq!(stage.store.spent("two", Period::Day, at(0)).unwrap(), 0);
+    }
+
+    /// "Who wants to be called about a message. None when nobody does, and when nothing can happen to it any more."
+    fn callbacks_are_kept_as_long_as_something_can_happen(stage) {
+        let callback = Callback::new("http://a/?s=%d&secret=\u{fc}", 27);
+        let plain = stage.queue(&connection("p"), "1");
+        let id = stage.queue_called(&connection("+1"), "1", Some(&callback), |_| ());
+        stage.pause();
+        let wanted = |stage: &mut Stage, id| stage.store.callback(id).unwrap();
+        assert_eq!(wanted(stage, plain), None);
+        let expected = Wanted {
+            callback: callback.clone(), happened: 0, identity: "+1".into(), backend: "one".into(), remote_id: None,
+        };
+        assert_eq!(wanted(stage, id), Some(expected.clone()));
+        let other = MessageId::from_parts(id.key(), id.tail() ^ 1);
+        assert_eq!(wanted(stage, other), None, "the random part of an id counts as well");
+        let taken = stage.store.take(&Taking { queue: "one", by: "two", again: true }, 9, START).unwrap();
+        assert_eq!(taken.iter().map(|taken| taken.called).collect::<Vec<_>>(), [false, true]);
+        stage.store.settle(id, &Settlement { remote_ids: vec!["r7".into()], ..Settlement::new(State::Sent, "backend two") }, at(1)).unwrap();
+        stage.store.tell(id, 8, false, None, at(1)).unwrap();
+        stage.store.tell(plain, 8, false, None, at(1)).unwrap();
+        stage.pause();
+        assert_eq!(wanted(stage, plain), None);
+        let expected = Wanted { happened: 8, backend: "two".into(), remote_id: Some("r7".into()), ..expected };
+        assert_eq!(wanted(stage, id), Some(expected));
+        stage.store.tell(id, 9, true, None, at(2)).unwrap();
+        stage.pause();
+        assert_eq!(wanted(stage, id), None);
+        // A purge forgets it as well.
+        let purged = stage.queue_called(&connection("+2"), "1", Some(&callback), |row| row.state = State::Failed);
+        stage.pause();
+        assert_eq!(wanted(stage, purged).map(|wanted| wanted.happened), Some(0));
+        assert!(stage.store.purge(Some(at(99)), at(0), 9).unwrap() >= 1);
+        stage.pause();
+        assert_eq!(wanted(stage, purged), None);
+    }
+
+    /// "Of the calls about one message only the first is due; the next one follows when it ends."
+    fn calls_are_owed_in_order_and_each_host_has_its_own(stage) {
+        let call = |stage: &mut Stage, id, host: &str, url: &str, seconds| {
+            let call = NewCall { host, method: "GET", url, headers: "", body: None };
+            stage.store.tell(id, 0, false, Some(&call), at(seconds)).unwrap();
+        };
+        let due = |stage: &mut Stage, host: &str, seconds| -> Vec<String> {
+            stage.store.due_calls(host, 9, at(seconds)).unwrap().into_iter().map(|call| call.url).collect()
+        };
+        let none: [String; 0] = [];
+        let [one, two] = ["a", "b"].map(|name| stage.queue(&connection(name), "1"));
+        call(stage, one, "h1", "1a", 1);
+        call(stage, one, "h1", "1b", 2);
+        call(stage, two, "h1", "2a", 3);
+        call(stage, two, "h2", "2b", 4);
+        stage.pause();
+        assert_eq!(stage.store.waiting_calls(), 4);
+        assert_eq!(due(stage, "h1", 0), none);
+        assert_eq!(due(stage, "h1", 9), ["1a", "2a"]);
+        assert_eq!(due(stage, "h2", 9), none, "the one before it is not over");
+        assert_eq!(due(stage, "h3", 9), none);
+        assert_eq!(stage.store.due_calls("h1", 1, at(9)).unwrap()[0].url, "1a");
+        assert_eq!(stage.store.call_hosts("", 9).unwrap(), ["h1", "h2"]);
+        assert_eq!(stage.store.call_hosts("", 1).unwrap(), ["h1"]);
+        assert_eq!(stage.store.call_hosts("h1", 9).unwrap(), ["h2"]);
+        assert_eq!(stage.store.call_hosts("h2", 9).unwrap(), none);
+        assert_eq!((stage.store.next_call(at(0)).unwrap(), stage.store.next_call(at(1)).unwrap()), (Some(at(1)), Some(at(3))));
+        let numbers: Vec<i64> = stage.store.oldest_calls(9).unwrap().iter().map(|call| call.number).collect();
+        assert!(numbers.len() == 4 && numbers.is_sorted(), "{numbers:?}");
+        assert_eq!(stage.store.oldest_calls(2).unwrap().len(), 2);
+        // Put off, it keeps its place.
+        stage.store.put_off_call(numbers[0], 1, at(100)).unwrap();
+        stage.store.put_off_call(numbers[1], 7, at(5)).unwrap();
+        stage.pause();
+        assert_eq!(due(stage, "h1", 99), ["2a"]);
+        let again = stage.store.due_calls("h1", 9, at(100)).unwrap();
+        assert_eq!((again[1].attempts, again[1].at, again[1].message, &*again[1].method), (1, at(1), one, "GET"));
+        stage.store.end_call(numbers[0], at(200)).unwrap();
+        stage.pause();
+        assert_eq!((due(stage, "h1", 199), due(stage, "h1", 200)), (vec!["2a".to_string()], vec!["2a".to_string(), "1b".to_string()]));
+        assert_eq!(stage.store.oldest_calls(1).unwrap()[0].attempts, 0, "what is not due cannot have failed");
+        stage.store.end_call(numbers[0], at(200)).unwrap();
+        assert_eq!(stage.store.waiting_calls(), 3, "once is enough");
+        stage.store.end_call(numbers[2], at(300)).unwrap();
+        stage.pause();
+        assert_eq!(due(stage, "h2", 300), ["2b"]);
+        for number in &numbers[1..] {
+            stage.store.end_call(*number, at(400)).unwrap();
+        }
+        stage.store.put_off_call(numbers[3], 1, at(100)).unwrap();
+        stage.pause();
+        assert_eq!((stage.store.waiting_calls(), stage.store.next_call(at(0)).unwrap()), (0, None));
+        assert_eq!(stage.store.call_hosts("", 9).unwrap(), none);
+        call(stage, one, "h1", "again", 500);
+        stage.pause();
+        assert!(stage.store.oldest_calls(1).unwrap()[0].number > numbers[3], "numbers are never given twice");
+        assert_eq!(stage.store.reader().unwrap().calls().unwrap(), 1);
+    }
+
+    /// A call says everything itself: it outlives its message, keeps what it carries octet for octet, and moves along with the clock.
+    fn calls_are_kept_whole(stage) {
+        let id = stage.queue_as(&connection("a"), "1", |row| row.state = State::Cancelled);
+        let call = NewCall { host: "h", method: "POST", url: "http://h/?\u{fc}'\"", headers: "A: b\nC: d", body: Some(&[0, 255, 7]) };
+        stage.store.tell(id, 16, true, Some(&call), at(1)).unwrap();
+        stage.pause();
+        assert_eq!(stage.store.purge(Some(at(99)), at(0), 9).unwrap(), 1);
+        stage.pause();
+        stage.store.shift(1, Duration::from_secs(60)).unwrap();
+        stage.pause();
+        assert_eq!(stage.store.due_calls("h", 9, at(60)).unwrap(), []);
+        let found = stage.store.due_calls("h", 9, at(61)).unwrap().remove(0);
+        assert_eq!((found.message, found.at, &*found.url, &*found.headers), (id, at(61), call.url, call.headers));
+        assert_eq!((&*found.method, found.body.as_deref(), found.attempts), ("POST", call.body, 0));
+        let shown = format!("{found:?}");
+        assert!(!shown.contains("http") && shown.contains("to h about"), "{shown}");
     }
 
     /// "Of no backend more are claimed than `room` says for it"
@@ -846,6 +991,20 @@ cases! {
         assert_eq!(stage.store.backend_of(received).unwrap().as_deref(), Some("one"));
         let unknown = MessageId::from_parts(out.key(), out.tail() ^ 1);
         assert_eq!(stage.store.backend_of(unknown).unwrap(), None);
+    }
+
+    /// "The octets from which a received message was decoded, if there is such a message and they were kept."
+    fn the_octets_of_a_message_are_found(stage) {
+        let kept = Incoming { raw: Some(vec![0, 255, 7]), ..Incoming::new(connection("a"), "1") };
+        let kept = stage.accept_as(&kept, State::Received, None, None);
+        let bare = stage.accept(&connection("a"), "2");
+        let out = stage.queue(&Connection::new("two", "a"), "1");
+        stage.pause();
+        assert_eq!(stage.store.raw(kept).unwrap(), Some(vec![0, 255, 7]));
+        assert_eq!(stage.store.raw(bare).unwrap(), None);
+        assert_eq!(stage.store.raw(out).unwrap(), None);
+        let unknown = MessageId::from_parts(kept.key(), kept.tail() ^ 1);
+        assert_eq!(stage.store.raw(unknown).unwrap(), None);
     }
 
     /// "Remembers a redelivery or idempotency key. An older memory under the same key is replaced."

@@ -302,6 +302,7 @@ impl Run {
                         expires_at: Timestamp(until),
                         origin: Origin::Real,
                         wishes: Wishes::default(),
+                        callback: None,
                         actor: "api",
                         at: now,
                     })

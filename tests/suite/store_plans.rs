@@ -21,6 +21,8 @@ const WHOLE: &[(&str, &str)] = &[
     ("UPDATE messages SET not_before = min(", "after a step of the wall clock everything that waits moves"),
     ("SELECT b.name, t.count FROM tally", "a few rows for each backend"),
     ("UPDATE sets SET newest_at = min(", "after a step of the wall clock everything that waits moves"),
+    ("UPDATE calls SET at = min(at", "after a step of the wall clock everything that waits moves"),
+    ("SELECT count(*) FROM calls", "once at the start, and when a person asks"),
     ("UPDATE keys SET at = min(at", "after a step of the wall clock the ages of keys move along"),
 ];
 
@@ -32,6 +34,8 @@ fn statements(source: &str) -> Vec<String> {
         regex::Regex::new(r#"(?s)"((?:SELECT|INSERT|UPDATE|DELETE|INDEXED BY|WHERE \?1)\s.*?)""#).unwrap();
     let taken = regex::Regex::new(r#"(?s)const TAKEN: &str =\s*"(.*?)";"#).unwrap();
     let set = regex::Regex::new(r#"(?s)const SET: &str =\s*"(.*?)";"#).unwrap();
+    let call = regex::Regex::new(r#"(?s)const CALL: &str =\s*"(.*?)";"#).unwrap();
+    let call = call.captures(source).map_or(String::new(), |found| found[1].to_owned());
     let set = set.captures(source).map_or(String::new(), |found| found[1].to_owned());
     let columns = taken.captures(source).map_or(String::new(), |found| found[1].to_owned());
     literal
@@ -42,6 +46,7 @@ fn statements(source: &str) -> Vec<String> {
                 .replace_all(&text, " ")
                 .replace("{TAKEN}", &columns)
                 .replace("{SET}", &set)
+                .replace("{CALL}", &call)
                 .replace("{order}", "m.key");
             // The pieces that a page is put together from.
             let text = text.replace("status IN ({})", "status IN (1, 2)");

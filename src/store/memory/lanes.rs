@@ -322,9 +322,12 @@ impl Memory {
     pub(super) fn remove(&mut self, place: Place) {
         let Some(message) = self.change(place) else { return };
         let (number, direction, state) = (message.address, message.direction(), message.state);
+        let (id, called) = (message.id(), message.called);
         if message.rare.as_ref().is_some_and(|rare| rare.remote_id.is_some()) {
-            let id = message.id();
             self.carriers.forget(id);
+        }
+        if called {
+            self.calls.want_no_more(id);
         }
         self.count(number, direction, Some(state), None);
         self.slab.free(place);

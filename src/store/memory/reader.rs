@@ -14,6 +14,7 @@ pub(super) struct Committed {
     pub(super) records: BTreeMap<i64, Detail>,
     pub(super) counts: Vec<(Name, Counts)>,
     pub(super) pieces: Vec<(Name, u64)>,
+    pub(super) calls: u64,
 }
 
 /// Reads what a [`Memory`] has committed.
@@ -77,6 +78,10 @@ impl Reader for MemoryReader {
 
     fn pieces(&mut self) -> Result<Vec<(Name, u64)>, StoreError> {
         Ok(lock(&self.committed).pieces.clone())
+    }
+
+    fn calls(&mut self) -> Result<u64, StoreError> {
+        Ok(lock(&self.committed).calls)
     }
 
     fn oldest_waiting(&mut self, backend: &str) -> Result<Option<Timestamp>, StoreError> {

@@ -65,6 +65,8 @@ pub(super) struct Message {
     pub(super) tried: bool,
     pub(super) partial: bool,
     pub(super) wishes: Wishes,
+    /// Somebody wants to be called about it, or wanted to.
+    pub(super) called: bool,
     pub(super) live: bool,
     /// The first entries; most messages have no more. Later ones are in [`Rare::history`].
     pub(super) history: [Option<Step>; 3],
@@ -270,6 +272,7 @@ impl Message {
             tried: false,
             partial: false,
             wishes: Wishes::default(),
+            called: false,
             live: true,
             history: [None, None, None],
         }
@@ -312,12 +315,14 @@ impl Message {
                 connection: addresses[self.address as usize].connection.clone(),
                 text: self.text.to_string(),
                 in_response_to: self.about,
+                answered: None,
                 attempt: self.attempts,
                 expires_at: self.expires_at,
                 origin: self.origin,
                 wishes: self.wishes,
             },
             uncertain: self.uncertain,
+            called: self.called,
         }
     }
 

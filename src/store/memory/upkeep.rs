@@ -56,6 +56,7 @@ impl Memory {
             self.validity.push(until, place, self.slab.len());
         }
         self.pieces.shift(by);
+        self.calls.shift(by);
         for remembered in self.keys.values_mut().flat_map(HashMap::values_mut) {
             remembered.at = remembered.at + by;
         }

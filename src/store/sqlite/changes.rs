@@ -6,7 +6,9 @@
 
 use super::names::{Ledger, Names};
 use super::queries::{Due, rows_of};
-use super::schema::{BEFORE, CLAIMED, NEVER, PARTIAL, TURNS, flags_of, meaning_of, period_number, status_of};
+use super::schema::{
+    BEFORE, CALLED, CLAIMED, NEVER, PARTIAL, TURNS, flags_of, meaning_of, period_number, status_of,
+};
 use crate::message::{Direction, MessageId, Origin, State};
 use crate::store::{
     ContactChange, Ending, NewIncoming, NewOutgoing, Period, Remembered, Settlement, Unfinished,
@@ -116,8 +118,11 @@ impl Changes<'_> {
             new.in_response_to.map(MessageId::tail),
             new.reason,
             new.text,
-            flags_of(new.wishes),
+            flags_of(new.wishes) | if new.callback.is_some() { CALLED } else { 0 },
         ])?;
+        if let Some(callback) = new.callback {
+            self.want(new.id.key(), callback)?;
+        }
         self.ledger.count(backend, status, 1);
         self.enter(new.id.key(), 0, new.at, status, 0, new.actor, new.reason)
     }
@@ -199,6 +204,12 @@ impl Changes<'_> {
         let to = settlement.state;
         if to == State::Sending || !from.may_become(to) {
             self.append(id, &settlement.actor, &late(settlement), now)?;
+            if let (State::Sent, Some(parts)) = (to, settlement.parts) {
+                let mut statement = self
+                    .connection
+                    .prepare_cached("UPDATE messages SET parts = coalesce(parts, ?2) WHERE key = ?1")?;
+                statement.execute((id.key(), parts))?;
+            }
             return Ok(false);
         }
         let key = id.key();
@@ -377,6 +388,10 @@ impl Changes<'_> {
         let mut statement = self
             .connection
             .prepare_cached("UPDATE sets SET newest_at = min(newest_at, 9223372036854775806 - ?1) + ?1")?;
+        statement.execute([by])?;
+        let mut statement = self.connection.prepare_cached(
+            "UPDATE calls SET at = min(at, 9223372036854775806 - ?1) + ?1, due = min(due, 9223372036854775806 - ?1) + ?1",
+        )?;
         statement.execute([by]).map(drop)
     }
 
@@ -389,10 +404,16 @@ impl Changes<'_> {
         }
         for &key in keys {
             let mut statement = self.connection.prepare_cached(
-                "DELETE FROM messages WHERE key = ?1 RETURNING backend, status, connection, remote_id IS NOT NULL",
+                "DELETE FROM messages WHERE key = ?1 RETURNING backend, status, connection, remote_id IS NOT NULL, flags",
             )?;
-            let (backend, status, connection, named): (i64, i64, i64, bool) =
-                statement.query_row([key], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
+            let (backend, status, connection, named, flags): (i64, i64, i64, bool, i64) = statement
+                .query_row([key], |row| {
+                    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
+                })?;
+            if flags & CALLED != 0 {
+                // Calls that are owed are made all the same: they say everything themselves.
+                self.want_no_more(key)?;
+            }
             if named {
                 self.forget_names(key)?;
             }

@@ -3,7 +3,7 @@
 
 use super::changes::LATEST;
 use super::names::Names;
-use super::schema::{BEFORE, NEVER, PARTIAL, TURNS, period_number, wishes_of};
+use super::schema::{BEFORE, CALLED, NEVER, PARTIAL, TURNS, period_number, wishes_of};
 use crate::message::{Contact, MessageId, Name, Origin, Outgoing};
 use crate::store::turns::in_turns;
 use crate::store::{Period, Taken, Tried, Unfinished};
@@ -232,6 +232,7 @@ pub(super) fn backends(connection: &Connection) -> Result<Vec<i64>> {
 
 fn taken(connection: &Connection, names: &mut Names, row: &Row<'_>) -> Result<Taken> {
     let address = names.address(connection, row.get(2)?)?;
+    let flags = row.get(12)?;
     let outgoing = Outgoing {
         id: MessageId::from_parts(row.get(0)?, row.get(1)?),
         by: match row.get(14)? {
@@ -241,12 +242,13 @@ fn taken(connection: &Connection, names: &mut Names, row: &Row<'_>) -> Result<Ta
         connection: address,
         text: row.get(3)?,
         in_response_to: about(row.get(4)?, row.get(5)?),
+        answered: None,
         attempt: row.get(6)?,
         expires_at: Timestamp(row.get(7)?),
         origin: origin_of(row.get(8)?),
-        wishes: wishes_of(row.get(12)?),
+        wishes: wishes_of(flags),
     };
-    Ok(Taken { outgoing, uncertain: row.get(9)? })
+    Ok(Taken { outgoing, uncertain: row.get(9)?, called: flags & CALLED != 0 })
 }
 
 /// A limit as SQLite counts rows.

@@ -152,6 +152,13 @@ impl Reader for SqliteReader {
         })
     }
 
+    fn calls(&mut self) -> Result<u64, StoreError> {
+        let count = |connection: &Connection| {
+            connection.query_row("SELECT count(*) FROM calls", [], |row| row.get::<_, i64>(0))
+        };
+        self.at_once(count).map(|count| u64::try_from(count).unwrap_or(0))
+    }
+
     fn oldest_waiting(&mut self, backend: &str) -> Result<Option<Timestamp>, StoreError> {
         self.at_once(|connection| {
             let mut statement = connection.prepare_cached(

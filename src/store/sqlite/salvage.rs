@@ -19,7 +19,7 @@ const PAGE: usize = 4096;
 const PLACES: usize = 1_000;
 
 /// Tables with the column in whose order they are read. The others are made anew.
-const TABLES: [(&str, &str); 9] = [
+const TABLES: [(&str, &str); 11] = [
     ("backends", "id"),
     ("contacts", "id"),
     ("connections", "id"),
@@ -29,6 +29,8 @@ const TABLES: [(&str, &str); 9] = [
     ("pieces", "piece_set"),
     ("names", "message"),
     ("spent", "backend"),
+    ("callbacks", "message"),
+    ("calls", "number"),
 ];
 
 /// Reads a little of everything: both ends of each table and index. Not a proof, but quick on any size.
@@ -392,6 +394,10 @@ UPDATE messages SET due = CASE class WHEN 0 THEN 0 ELSE max(updated_at, coalesce
     WHERE key IN (SELECT min(key) FROM messages WHERE lane IS NOT NULL GROUP BY lane HAVING max(status = 12) = 0);
 DELETE FROM names WHERE message NOT IN (SELECT key FROM messages);
 DELETE FROM history WHERE message NOT IN (SELECT key FROM messages);
+DELETE FROM callbacks WHERE message NOT IN (SELECT key FROM messages);
+UPDATE messages SET flags = flags & ~16 WHERE flags & 16 AND key NOT IN (SELECT message FROM callbacks);
+UPDATE calls SET due = NULL;
+UPDATE calls SET due = at WHERE number IN (SELECT min(number) FROM calls GROUP BY message);
 DELETE FROM tally;
 INSERT INTO tally (backend, status, count) SELECT backend, status, count(*) FROM messages GROUP BY backend, status;
 INSERT INTO tally (backend, status, count)

@@ -4,7 +4,7 @@
 //! `history_log`, with words, names and times instead of numbers.
 
 use super::{Period, StoreError, explain, guard};
-use crate::message::{Direction, State, Wishes};
+use crate::message::{Direction, Piece, State, Wishes};
 use rusqlite::Connection;
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 pub(super) const APPLICATION_ID: i32 = 0x5253_4d53;
 
 /// Step `n` makes version `n + 1` of version `n`; version 0 is an empty file. A step that was released is never changed.
-pub(super) const STEPS: &[&str] = &[FIRST, SECOND, THIRD];
+pub(super) const STEPS: &[&str] = &[FIRST, SECOND, THIRD, FOURTH];
 
 /// [`due`](FIRST) of a claimed message. No real time is that late.
 pub(super) const CLAIMED: i64 = i64::MAX;
@@ -203,6 +203,34 @@ const THIRD: &str = "
 ALTER TABLE messages ADD COLUMN taken_by INTEGER; -- outgoing: the backend that took it last, when that is not its own
 ";
 
+/// Programs are called about their messages. Besides, `flags` of a message may hold more: 16 somebody wants to be called about it; 32 or 64 its text is one part of a
+/// longer message that somebody else has cut, with a reference of 8 or 16 bits, which stands from bit 16 on, the number of parts from bit 32, its own from bit 40.
+const FOURTH: &str = "
+CREATE TABLE callbacks (                  -- messages about which somebody wants to be called, until nothing more can happen to them
+    message  INTEGER PRIMARY KEY,
+    url      TEXT NOT NULL,               -- the template
+    mask     INTEGER NOT NULL,            -- what to tell, the sum of: 1 delivered, 2 failed, 4 buffered, 8 taken, 16 refused
+    happened INTEGER NOT NULL             -- what has happened so far, wanted or not
+) STRICT;
+
+CREATE TABLE calls (                      -- calls that are owed
+    number       INTEGER PRIMARY KEY AUTOINCREMENT, -- never given twice
+    message      INTEGER NOT NULL,        -- the message it is about; it may be purged already
+    message_tail INTEGER NOT NULL,
+    host         TEXT NOT NULL,
+    method       TEXT NOT NULL,
+    url          TEXT NOT NULL,
+    headers      TEXT NOT NULL,           -- one on each line
+    body         BLOB,
+    attempts     INTEGER NOT NULL,        -- made in vain
+    at           INTEGER NOT NULL,        -- since when it waits
+    due          INTEGER                  -- only the first about a message has one
+) STRICT;
+CREATE INDEX calls_by_message ON calls (message, number);
+CREATE INDEX calls_by_host ON calls (host, due, number);
+CREATE INDEX calls_by_due ON calls (due) WHERE due IS NOT NULL;
+";
+
 /// The flag of a received message of which parts never came.
 pub(super) const PARTIAL: i64 = 1;
 
@@ -213,7 +241,13 @@ pub(super) fn flags_of(wishes: Wishes) -> i64 {
         Some(true) => REPORT,
         Some(false) => NO_REPORT,
     };
-    report + if wishes.flash { FLASH } else { 0 }
+    let part = wishes.part.map_or(0, |part| {
+        let width = if part.bits == 16 { PART_16 } else { PART_8 };
+        let [reference, total, sequence] =
+            [part.reference, part.total.into(), part.sequence.into()].map(i64::from);
+        width | reference << REFERENCE | total << TOTAL | sequence << SEQUENCE
+    });
+    report | part | if wishes.flash { FLASH } else { 0 }
 }
 
 /// What flags say of a message's wishes.
@@ -223,12 +257,31 @@ pub(super) fn wishes_of(flags: i64) -> Wishes {
         NO_REPORT => Some(false),
         _ => None,
     };
-    Wishes { flash: flags & FLASH != 0, report }
+    let bits = match flags & (PART_8 | PART_16) {
+        PART_8 => Some(8),
+        PART_16 => Some(16),
+        _ => None,
+    };
+    let part = bits.map(|bits| Piece {
+        reference: (flags >> REFERENCE) as u16,
+        bits,
+        total: (flags >> TOTAL) as u8,
+        sequence: (flags >> SEQUENCE) as u8,
+    });
+    Wishes { flash: flags & FLASH != 0, report, part }
 }
 
 const FLASH: i64 = 2;
 const REPORT: i64 = 4;
 const NO_REPORT: i64 = 8;
+/// Somebody wants to be called about the message: there is a row in `callbacks`, until nothing more can happen to it.
+pub(super) const CALLED: i64 = 16;
+const PART_8: i64 = 32;
+const PART_16: i64 = 64;
+/// Where the numbers of a part stand: 16 bits, and twice 8.
+const REFERENCE: u32 = 16;
+const TOTAL: u32 = 32;
+const SEQUENCE: u32 = 40;
 
 /// The number of a period in a file.
 pub(super) fn period_number(period: Period) -> i64 {

@@ -1,7 +1,7 @@
 //! What can only be tried from within: a disk that is full at a chosen moment, and steps of migration that do not exist yet.
 
 use super::*;
-use crate::message::{Ids, Incoming, Origin};
+use crate::message::{Callback, Ids, Incoming, Origin, Wishes};
 use std::os::unix::fs::PermissionsExt;
 
 const START: Timestamp = Timestamp(1_795_337_735_000_000);
@@ -225,4 +225,85 @@ fn p13_corruption_pieces_are_saved_with_the_rest() {
     let sets = store.sets(&ann).unwrap();
     assert_eq!((sets.len(), store.pieces_of("one").unwrap()), (38, 38));
     assert_eq!(store.pieces(sets[5].number).unwrap()[0].units, [120]);
+}
+
+fn queue_with_callback(store: &mut Sqlite, ids: &mut Ids, callback: &Callback) -> MessageId {
+    let id = ids.next(START);
+    store
+        .queue(&NewOutgoing {
+            id,
+            connection: &Connection::new("one", "ann"),
+            queue: None,
+            text: &"x".repeat(300),
+            in_response_to: None,
+            state: State::Queued,
+            reason: None,
+            priority: Priority::Single,
+            not_before: None,
+            expires_at: START + Duration::from_secs(1_000),
+            origin: Origin::Real,
+            wishes: Wishes::default(),
+            callback: Some(callback),
+            actor: "api",
+            at: START,
+        })
+        .unwrap();
+    let call = NewCall { host: "h", method: "GET", url: "http://h/", headers: "", body: None };
+    for _ in 0..2 {
+        store.tell(id, 4, false, Some(&call), START).unwrap();
+    }
+    id
+}
+
+#[test]
+fn p20_upgrade_a_file_of_version_3_learns_to_call() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    guard::create_private(&path).unwrap();
+    let database = connect(&path).unwrap();
+    schema::migrate(&database, &path, &schema::STEPS[..1]).unwrap();
+    database.execute_batch(OLD).unwrap();
+    schema::migrate(&database, &path, &schema::STEPS[..3]).unwrap();
+    drop(database);
+    let Opened { mut store, notes, .. } = Sqlite::open(&path, START).unwrap();
+    assert!(notes.len() == 1 && notes[0].contains("before-v4"), "{notes:?}");
+    let taken = store.take_due("two", 9, START).unwrap();
+    assert_eq!((taken[0].outgoing.text.as_str(), taken[0].called), ("queued", false));
+    assert_eq!(taken[0].outgoing.wishes, Wishes::default());
+    let mut ids = Ids::new(store.newest(), 1);
+    let callback = Callback::new("http://h/%d", 31);
+    let id = queue_with_callback(&mut store, &mut ids, &callback);
+    store.commit().unwrap();
+    assert_eq!(store.callback(id).unwrap().unwrap().callback, callback);
+    assert_eq!(store.waiting_calls(), 2);
+    let (tally, recount) = store.reader().unwrap().audit().unwrap();
+    assert_eq!(tally, recount);
+}
+
+#[test]
+fn p13_corruption_callbacks_and_calls_are_saved_with_the_rest() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    let mut store = Sqlite::open(&path, START).unwrap().store;
+    let mut ids = Ids::new(None, 1);
+    let callback = Callback::new("http://h/%d", 31);
+    let messages: Vec<_> = (0..40).map(|_| queue_with_callback(&mut store, &mut ids, &callback)).collect();
+    store.commit().unwrap();
+    store.close().unwrap();
+    drop(store);
+    use std::os::unix::fs::FileExt;
+    let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+    file.write_all_at(&[0; 4096], 0).unwrap();
+    let Opened { mut store, notes, .. } = Sqlite::open(&path, START).unwrap();
+    assert!(notes.iter().any(|note| note.contains("were saved")), "{notes:?}");
+    assert_eq!(store.waiting_calls(), 80);
+    for id in messages {
+        let wanted = store.callback(id).unwrap().unwrap();
+        assert_eq!((wanted.callback, wanted.happened), (callback.clone(), 4));
+    }
+    let due = store.due_calls("h", 99, START).unwrap();
+    assert_eq!(due.len(), 40, "the first of each message");
+    store.end_call(due[0].number, START).unwrap();
+    assert_eq!(store.due_calls("h", 99, START).unwrap().len(), 40);
+    store.commit().unwrap();
 }

@@ -113,7 +113,7 @@ impl Sqlite {
     /// Reads everything that is kept in memory from the file.
     pub(super) fn reload(&mut self) -> Result<(), StoreError> {
         let Some(connection) = &self.database else { return Ok(()) };
-        let read = || -> rusqlite::Result<(Ledger, Option<MessageId>, i64)> {
+        let read = || -> rusqlite::Result<(Ledger, Option<MessageId>, i64, i64)> {
             let newest = "SELECT key, tail FROM messages ORDER BY key DESC LIMIT 1";
             let purged = "SELECT newest_key, newest_tail FROM store WHERE newest_key IS NOT NULL";
             let id = |sql: &str| {
@@ -122,13 +122,16 @@ impl Sqlite {
                     .optional()
             };
             let shifts = connection.query_row("SELECT shifts FROM store", [], |row| row.get(0))?;
-            Ok((Ledger::load(connection)?, id(newest)?.max(id(purged)?), shifts))
+            let calls = connection.query_row("SELECT count(*) FROM calls", [], |row| row.get(0))?;
+            Ok((Ledger::load(connection)?, id(newest)?.max(id(purged)?), shifts, calls))
         };
-        let shifts;
-        (self.ledger, self.newest, shifts) = read().map_err(|error| explain(&error, &self.path))?;
+        let (shifts, calls);
+        (self.ledger, self.newest, shifts, calls) = read().map_err(|error| explain(&error, &self.path))?;
         self.newest_committed = self.newest;
         self.shifts = u64::try_from(shifts).unwrap_or(0);
         self.shifts_committed = self.shifts;
+        self.calls = u64::try_from(calls).unwrap_or(0);
+        self.calls_committed = self.calls;
         self.names.clear();
         Ok(())
     }
@@ -142,6 +145,7 @@ impl Sqlite {
         self.ledger.undo();
         self.newest = self.newest_committed;
         self.shifts = self.shifts_committed;
+        self.calls = self.calls_committed;
         let error = match error {
             StoreError::Broken(_) if !caller => self.guard.diagnose().unwrap_or(error),
             error => error,

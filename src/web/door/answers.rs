@@ -21,6 +21,11 @@ impl EventLoop<'_> {
         for completion in completions.drain(..) {
             match completion {
                 Completion::Answer(place, response) => self.answer(place, response),
+                Completion::HangUp(place) => {
+                    if let Some((connection, _)) = self.awaiting(place) {
+                        self.forget(place.slot, connection);
+                    }
+                }
                 Completion::StreamBegins(place, response, buffer) => {
                     self.begin_stream(place, response, buffer)
                 }

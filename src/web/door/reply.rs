@@ -23,6 +23,7 @@ pub(super) enum Completion {
     Answer(Place, Response),
     StreamBegins(Place, Response, Arc<StreamBuffer>),
     StreamReady(Place),
+    HangUp(Place),
 }
 
 /// What the loop and all other threads share.
@@ -122,6 +123,12 @@ impl Reply {
     pub fn send(mut self, response: Response) {
         self.answered = true;
         self.shared.send(Completion::Answer(self.place, response));
+    }
+
+    /// Closes the connection without an answer: for clients to which every answer means "never again".
+    pub fn hang_up(mut self) {
+        self.answered = true;
+        self.shared.send(Completion::HangUp(self.place));
     }
 
     /// Turns the answer into an endless one (server-sent events): status 200, `text/event-stream`, not to be

@@ -18,6 +18,7 @@ mod tester;
 pub use detail::{Outcome, decided};
 pub use tester::address;
 
+use super::kannel;
 use super::metrics;
 use super::parts;
 use super::site::Read;
@@ -66,6 +67,11 @@ fn answer(
     reader: &mut dyn Reader,
 ) -> Result<Response, StoreError> {
     match path {
+        // No path at all: a Kannel's status, whose password was asked for already.
+        [] => {
+            let form = kannel::status::Form::of(request.path()).unwrap_or(kannel::status::Form::Text);
+            kannel::status::page(form, board, reader)
+        }
         [""] => overview::page(now, board, reader),
         ["style.css"] => Ok(Response::bytes(200, "text/css; charset=utf-8", STYLE.as_bytes())
             .header("Cache-Control", "max-age=300")),

@@ -4,8 +4,8 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use rapidsms::web::door::Limits;
 use rapidsms::http::Response;
+use rapidsms::web::door::Limits;
 
 use super::support::{Client, TestDoor};
 

@@ -3,9 +3,9 @@
 use std::io::Write;
 use std::time::Duration;
 
-use rapidsms::web::door::Limits;
 use rapidsms::http::Response;
 use rapidsms::http::reader::Sizes;
+use rapidsms::web::door::Limits;
 
 use super::support::TestDoor;
 

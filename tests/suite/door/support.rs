@@ -6,8 +6,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rapidsms::web::door::{Door, DoorHandle, EventStream, Limits, Reply};
 use rapidsms::http::{Request, Response};
+use rapidsms::web::door::{Door, DoorHandle, EventStream, Limits, Reply};
 
 /// A read that waits longer than this has failed; no test waits for it on purpose.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -2,6 +2,17 @@
 //!
 //! Each takes octets, and panics when something does not hold. Nothing here knows who calls it.
 
+use rapidsms::backends::email::quote::Stripping;
+use rapidsms::backends::email::read::{Fetched, Reading, SubjectAs, read};
+use rapidsms::backends::email::write::thread_of;
+use rapidsms::backends::http::template::{Place, Template, Value as Put, Values};
+use rapidsms::backends::http::{ENGINE, call::Writer, given::Given, verdict::Judge};
+use rapidsms::backends::kannel::{status::Standing, verdict};
+use rapidsms::backends::{Heard, Intake};
+use rapidsms::http::Request;
+use rapidsms::http::charset::Charset;
+use rapidsms::http::client::Answer;
+use rapidsms::message::{About, IDENTITY_LIMIT, TEXT_LIMIT};
 use rapidsms::modem::{Command, Dialogue, Happening, ModemError, answers, storage};
 use rapidsms::numbers::{self, Answering, Destinations, Numbering};
 use rapidsms::pdu::address::Value;
@@ -11,13 +22,18 @@ use rapidsms::pdu::{
     self, Address, Assembly, DataCoding, Header, Language, NetworkTime, Payload, Pdu, Prefix, Scope, Side,
     Splitting, Submit, UserData, count, plan, transliterate,
 };
+use rapidsms::registry::Registry;
+use rapidsms::settings::{self, BackendSettings, Surroundings};
+use rapidsms::time::Timestamp;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// A target: octets in, nothing out, a panic when something does not hold.
 pub type Target = fn(&[u8]);
 
 /// All of them, by the names of their files in fuzz/fuzz_targets and their folders in fuzz/corpus.
-pub const ALL: [(&str, Target); 7] = [
+pub const ALL: [(&str, Target); 11] = [
     ("pdu_decode", pdu_decode),
     ("pdu_fixpoint", pdu_fixpoint),
     ("pdu_texts", pdu_texts),
@@ -25,6 +41,10 @@ pub const ALL: [(&str, Target); 7] = [
     ("modem_dialogue", modem_dialogue),
     ("modem_answers", modem_answers),
     ("numbers", numbers_any),
+    ("kannel", kannel_says),
+    ("http_texts", http_texts),
+    ("http_requests", http_requests),
+    ("mail_read", mail_read),
 ];
 
 const SIDES: [Option<Side>; 3] = [None, Some(Side::Network), Some(Side::Mobile)];
@@ -325,4 +345,188 @@ pub fn numbers_any(octets: &[u8]) {
     }
     let _ = (numbers::sender(number), Answering::default().answers(number));
     let _ = (Address::parse(number), Numbering::new(number, other, prefix));
+}
+
+/// A backend of the http engine with these keys.
+fn gateway(keys: &str) -> BackendSettings {
+    let text =
+        format!("INSTALLED_APPS = [\"echo\"]\n[INSTALLED_BACKENDS.gateway]\nENGINE = \"http\"\n{keys}\n");
+    let surroundings = Surroundings { variable: &|_| None, readable_by_others: false };
+    let catalogue = Registry::standard().catalogue();
+    let loaded = settings::parse(text.as_bytes(), Path::new("settings.toml"), &catalogue, &surroundings);
+    loaded.expect("they are right").settings.backends.remove(0)
+}
+
+fn intake(keys: &str) -> Arc<dyn Intake> {
+    let build = ENGINE.intake.expect("it takes messages in");
+    build(&gateway(keys)).expect("they are right")
+}
+
+fn hear(intake: &Arc<dyn Intake>, head: &str, body: &[u8]) -> Option<Heard> {
+    let head = format!("{head}\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n", body.len());
+    let peer = "127.0.0.1:1".parse().ok();
+    // What is too long for a request is none.
+    let request = Request::parse(&[head.as_bytes(), body].concat(), peer).ok()?;
+    Some(intake.hear(&request, &["one", "status"][..1], Timestamp::default()))
+}
+
+struct Text<'t>(&'t str);
+
+impl Values for Text<'_> {
+    fn value(&self, name: &str) -> Option<Put<'_>> {
+        match name {
+            "text" => Some(Put::text(self.0)),
+            "parts" => Some(Put::number(3)),
+            _ => None,
+        }
+    }
+}
+
+/// What is put into an address, a form or JSON comes out of it again, whatever it is, and breaks nothing. As a template it is read or refused.
+pub fn http_texts(octets: &[u8]) {
+    static PLAIN: OnceLock<Arc<dyn Intake>> = OnceLock::new();
+    let plain = PLAIN.get_or_init(|| intake(""));
+    let text = String::from_utf8_lossy(octets).into_owned();
+    let fill = |template: &str, place| {
+        Template::read(template, place, &|_| true).expect("it is right").fill(&Text(&text))
+    };
+    let heard = [
+        hear(plain, &format!("GET {} HTTP/1.1", fill("/?identity=a%20b&text={text}", Place::Url)), b""),
+        hear(plain, "POST / HTTP/1.1", fill("text={text}&identity=a+b", Place::Url).as_bytes()),
+        hear(
+            plain,
+            "POST / HTTP/1.1\r\nContent-Type: application/json",
+            fill(r#"{"x":["{text}",{parts}],"identity":"a b","text":{text}}"#, Place::Json).as_bytes(),
+        ),
+    ];
+    for heard in heard.into_iter().flatten() {
+        assert_eq!(heard.answer.status(), 200, "{text:?}");
+        assert_eq!((&*heard.messages[0].connection.identity, &heard.messages[0].text), ("a b", &text));
+    }
+    assert!(!fill("{text}", Place::Header).chars().any(char::is_control));
+    let xml = fill("{text}", Place::Xml);
+    assert!(!xml.contains(['<', '>', '"', '\'', '\n']), "{xml:?}");
+    for place in [Place::Url, Place::Header, Place::Json, Place::Xml, Place::Text] {
+        if let Ok(template) = Template::read(&text, place, &|name| ["text", "parts", "from"].contains(&name))
+        {
+            assert!(template.fill(&Text("x")).len() <= text.len() * 4 + 16);
+            let _ =
+                (template.lacks(&Text("")), template.sole_value(&Text("")), template.fill_plain(&Text("y")));
+        }
+    }
+}
+
+/// Whatever a gateway sends is read or refused with a reason, and whatever it answers means something.
+pub fn http_requests(octets: &[u8]) {
+    static INTAKES: OnceLock<Vec<Arc<dyn Intake>>> = OnceLock::new();
+    static JUDGE: OnceLock<Judge> = OnceLock::new();
+    let intakes = INTAKES.get_or_init(|| {
+        [
+            "incoming_charset = \"field charset\"\nincoming_time = \"time\"\nincoming_id = \"id\"",
+            "incoming_list = \"/messages\"\nincoming_identity = \"/from\"\nincoming_text = \"/text\"\ncountry_code = \"254\"",
+            "incoming_encoding = \"hex\"\nincoming_charset = \"utf-16be\"\nincoming_identity = \"regex from=([^&]*)\"",
+            "incoming_encoding = \"base64\"\nincoming_time = \"time\"\nincoming_time_format = \"%d/%m/%Y\"",
+            "status_when = [\"/event\", \"header X-A != b\"]\nstatus_error = \"whole body\"\nincoming_signing_secret = \"key\"",
+            "status_when = [\"status matches .\"]\nstatus_id = \"path 0\"",
+        ]
+        .map(intake)
+        .into()
+    });
+    let whole = Request::parse(octets, None).ok();
+    for intake in intakes {
+        let mut heard: Vec<Heard> = Vec::new();
+        heard.extend(whole.as_ref().map(|request| intake.hear(request, &["status"], Timestamp::default())));
+        heard.extend(hear(intake, "POST / HTTP/1.1\r\nContent-Type: application/json", octets));
+        heard.extend(hear(
+            intake,
+            "POST / HTTP/1.1\r\nContent-Type: application/x-www-form-urlencoded",
+            octets,
+        ));
+        for heard in heard {
+            assert!((200..500).contains(&heard.answer.status()) && heard.answer.fault().is_none());
+            let refused = heard.answer.status() >= 400;
+            assert!(!refused || heard.messages.is_empty() && heard.reports.is_empty());
+            assert!(heard.messages.len() <= 1_000);
+            for message in heard.messages {
+                assert!(!message.connection.identity.is_empty());
+                assert_eq!(message.undecodable.is_some(), message.raw.is_some());
+            }
+            for report in heard.reports {
+                assert!(!matches!(report.about, About::Remote(name) if name.is_empty()));
+                assert!(report.note.is_none_or(|note| !note.contains('\n')));
+            }
+        }
+    }
+    let judge = JUDGE.get_or_init(|| {
+        let settings = gateway(
+            "outgoing_url = \"http://gateway.example/{text}\"\nremote_id = \"/id\"\n\
+             answers = [\"retry: contains busy\", \"refused: json /error != 0\", \"pause: header x matches y\", \"sent: matches ok\"]",
+        );
+        let given = Given::of(&settings).expect("they are right");
+        assert!(Writer::of(&settings, &given).expect("they are right").is_some());
+        Judge::of(&given, Vec::new()).expect("they are right")
+    });
+    for status in [100, 200, 204, 301, 400, 429, 503, 599] {
+        let header = String::from_utf8_lossy(octets).into_owned();
+        let answer = Answer {
+            status,
+            headers: vec![("retry-after".into(), header.clone()), ("location".into(), header)],
+            body: octets.to_vec(),
+            cut: octets.len() % 2 == 1,
+        };
+        let (_, by) = judge.answer(&answer, Timestamp::default());
+        assert!(!by.is_empty());
+    }
+}
+
+/// What a Kannel answers, its status page and its texts: a sentence that is not too long, and no octet that is lost. The first line is the name of a charset.
+pub fn kannel_says(octets: &[u8]) {
+    let text = String::from_utf8_lossy(octets);
+    for status in [0, 200, 202, 301, 400, 403, 404, 503, 504, u16::MAX] {
+        let outcome = verdict::of_answer(status, None, &text);
+        let sentence = outcome.pause.unwrap_or_default();
+        assert!(sentence.len() < 2_000 && !sentence.contains(char::is_control), "{sentence:?}");
+    }
+    match Standing::read(&text) {
+        Ok(standing) => {
+            assert!(standing.sentence(None).len() < 4_000 && standing.sentence(Some("FAKE")).len() < 4_000);
+        }
+        Err(why) => assert!(!why.is_empty()),
+    }
+    let cut = octets.iter().position(|octet| *octet == b'\n').unwrap_or(octets.len());
+    let Some(charset) = Charset::named(&String::from_utf8_lossy(&octets[..cut])) else { return };
+    let rest = octets.get(cut + 1..).unwrap_or_default();
+    if let Some(text) = charset.decode(rest)
+        && let Ok(written) = charset.encode(&text)
+    {
+        // Some sets have a character twice, so it need not be the very same text.
+        assert!(charset.decode(&written).is_some(), "{charset}: what was written cannot be read");
+    }
+}
+
+/// A mail from whomever is one message that the router can take.
+pub fn mail_read(octets: &[u8]) {
+    let rules = Reading {
+        backend: "mail".into(),
+        own: vec!["sms@example.org".into()],
+        domain: "example.org".into(),
+        stripping: Stripping { quotes: true, signature: true },
+        text_limit: 4000,
+        name_attachments: true,
+        subject: SubjectAs::FirstLine,
+        allowed: Vec::new(),
+        denied: Vec::new(),
+    };
+    for size in [octets.len(), octets.len() + 1_000_000] {
+        let letter = read(Fetched { octets, size, place: (1, 1) }, &rules);
+        let incoming = letter.incoming;
+        assert!(incoming.text.len() <= TEXT_LIMIT && incoming.redelivery_key.is_some());
+        let identity = &incoming.connection.identity;
+        assert!(!identity.is_empty() && identity.chars().count() <= IDENTITY_LIMIT);
+        assert!(!identity.chars().any(char::is_control));
+        assert!(!incoming.text.chars().any(|letter| letter.is_control() && !"\n\t".contains(letter)));
+        if let (Some(raw), None) = (&incoming.raw, &incoming.undecodable) {
+            assert!(thread_of(raw, identity).is_some(), "what can be answered has a thread");
+        }
+    }
 }

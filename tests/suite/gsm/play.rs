@@ -3,7 +3,7 @@
 use rapidsms::backends::gsm::driver::{Driver, Effect, Source};
 use rapidsms::backends::gsm::{Balance, Rules};
 use rapidsms::message::{
-    About, Connection, Ids, Incoming, MessageId, Origin, Outgoing, Report, SendFailure, Wishes,
+    About, Connection, Ids, Incoming, MessageId, Origin, Outgoing, Piece, Report, SendFailure, Wishes,
 };
 use rapidsms::modem::{Dialogue, Happening};
 use rapidsms::numbers::{Destinations, Numbering};
@@ -179,8 +179,16 @@ impl Play {
             "send" | "reply" => {
                 let words: Vec<&str> = rest.splitn(3, ' ').collect();
                 let [name, to, text] = words[..] else { panic!("send NAME TO TEXT") };
-                let wishes =
-                    Wishes { flash: name.ends_with('!'), report: name.ends_with('?').then_some(true) };
+                let wishes = Wishes {
+                    flash: name.ends_with('!'),
+                    report: name.ends_with('?').then_some(true),
+                    part: name.split_once('@').map(|(_, part)| {
+                        let number = |text: &str| text.parse().expect("a number");
+                        let (sequence, total) = part.split_once('/').expect("@SEQUENCE/TOTAL");
+                        Piece { reference: 7, bits: 8, total: number(total), sequence: number(sequence) }
+                    }),
+                };
+                let name = name.split('@').next().unwrap_or(name);
                 let name = name.trim_end_matches(['!', '?']);
                 let next = self.ids.next(Timestamp::from_seconds(1_795_337_735));
                 let id = *self.sent.entry(name.into()).or_insert(next);
@@ -191,6 +199,7 @@ impl Play {
                     by: "Zain".into(),
                     text,
                     in_response_to: (sign == "reply").then_some(self.last),
+                    answered: None,
                     attempt: 1,
                     expires_at: Timestamp::from_seconds(3600),
                     origin: Origin::Real,

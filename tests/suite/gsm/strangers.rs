@@ -187,6 +187,7 @@ proptest! {
                         by: "Zain".into(),
                         text: "long ".repeat(stage.taken % 80),
                         in_response_to: None,
+                        answered: None,
                         attempt: 1,
                         expires_at: Timestamp::from_seconds(60),
                         origin: Origin::Real,

@@ -76,7 +76,7 @@ impl World {
         let timing = Timing { send: Duration::from_millis(random.below(4_000) as u64), ..Timing::default() };
         let apps = Apps::new().with("echo", Echo);
         let mut router = Router::new(Box::new(Memory::new()), apps, Policy::default(), 7);
-        assert!(router.start_apps(&Host { answers: Arc::new(Nobody) }).is_empty());
+        assert!(router.start_apps(&Host::new(Arc::new(Nobody))).is_empty());
         router.set_backend(&LINE.into(), policy);
         let reader = Some(router.store().reader().expect("a reader"));
         let mut rules = Rules::new(LINE.into());
@@ -134,7 +134,7 @@ impl World {
 
     fn submit(&mut self, identity: &str, text: String) {
         let mut draft = Draft::new(Connection::new(LINE, identity), text);
-        draft.wishes = Wishes { flash: false, report: Some(true) };
+        draft.wishes = Wishes { flash: false, report: Some(true), part: None };
         self.router.submit(draft, "api", None, self.wall()).expect("it is taken");
         self.settle();
     }

@@ -3,8 +3,9 @@
 
 use super::stage::*;
 use rapidsms::message::*;
-use rapidsms::router::Refusal;
+use rapidsms::router::{CallOutcome, Refusal};
 use rapidsms::time::Timestamp;
+use std::collections::BTreeSet;
 
 /// What waits outside of the router until it is acknowledged: sources keep what was not committed, and deliver it again.
 struct World {
@@ -16,6 +17,9 @@ struct World {
     /// Outcomes that the backends have not told yet.
     outcomes: Vec<Outgoing>,
     answered: Vec<MessageId>,
+    /// Every URL that was ever given out to be called, and the calls that did not come back yet.
+    called: BTreeSet<String>,
+    calling: Vec<i64>,
 }
 
 impl World {
@@ -28,6 +32,10 @@ impl World {
         let draft = |identity: &str, text: &str| {
             Draft::new(Connection::new("tnm", format!("{tag} {identity}")), text)
         };
+        let called = |identity: &str, text: &str| Draft {
+            callback: Some(Callback::new("http://peer/%I/%d/%A", 31)),
+            ..draft(identity, text)
+        };
         World {
             deliveries: vec![
                 incoming("1", "twice a", "1"),
@@ -36,11 +44,16 @@ impl World {
                 incoming("3", &format!("to zain {tag} c"), "4"),
                 incoming("4", "cancel this", "5"),
             ],
-            submissions: vec![("k1".into(), draft("5", "refused once")), ("k2".into(), draft("5", "behind"))],
+            submissions: vec![
+                ("k1".into(), called("5", "refused once")),
+                ("k2".into(), draft("5", "behind")),
+            ],
             reports: Vec::new(),
             given: Vec::new(),
             outcomes: Vec::new(),
             answered: Vec::new(),
+            called: BTreeSet::new(),
+            calling: Vec::new(),
         }
     }
 
@@ -62,6 +75,9 @@ impl World {
                 });
             }
             stage.sent(outgoing.id, result, now);
+        }
+        for number in self.calling.drain(..) {
+            stage.called(number, CallOutcome::Done, now);
         }
         let owed: Vec<_> = stage.journal().seen.iter().filter(|seen| seen.text == "later").cloned().collect();
         for seen in owed {
@@ -94,6 +110,10 @@ impl World {
             );
             self.given.extend(given.iter().cloned());
             self.outcomes = given;
+            for call in stage.calls() {
+                self.calling.push(call.number);
+                self.called.insert(call.url);
+            }
         }
     }
 
@@ -105,7 +125,8 @@ impl World {
             let content = self.deliveries.is_empty()
                 && self.submissions.is_empty()
                 && self.reports.is_empty()
-                && self.outcomes.is_empty();
+                && self.outcomes.is_empty()
+                && self.calling.is_empty();
             match stage.wake_at(now) {
                 None if content => return,
                 Some(at) if at > now => stage.now = at,
@@ -144,6 +165,11 @@ impl World {
             "refused once: sent 2",
         ];
         assert_eq!(out, expected);
+        // Perhaps called twice, but then by the same name.
+        let mut news: Vec<_> = self.called.iter().filter_map(|url| url.split('/').nth(4)).collect();
+        news.sort();
+        assert_eq!(news, ["4", "8"], "{:?}", self.called);
+        assert_eq!(stage.store.with(|store| store.waiting_calls()), 0);
         assert_eq!(self.given.len(), 8, "something left twice: {:?}", self.given);
         let order: Vec<_> = self.given.iter().map(|given| given.text.as_str()).collect();
         let place = |text: &str| order.iter().position(|given| *given == text);

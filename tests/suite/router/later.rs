@@ -175,6 +175,80 @@ impl App for Hesitant {
     }
 }
 
+/// Takes longer than others, and says so.
+struct Patient;
+
+impl App for Patient {
+    fn handle(&mut self, _message: &mut Message) -> Result<Flow, AppError> {
+        Ok(Flow::Later)
+    }
+    fn patience(&self) -> Option<std::time::Duration> {
+        Some(seconds(3_600))
+    }
+}
+
+/// An app that asks somebody several times is not cut off by what is enough for others, and not waited for without end.
+#[test]
+fn an_app_may_have_a_patience_of_its_own() {
+    for (apps, patience) in
+        [(Apps::new().with("slow", Patient), 3_600), (Apps::new().with("slow", Hesitant), 10)]
+    {
+        let mut router = Router::new(Box::new(Memory::new()), apps, Policy::default(), 1);
+        router.set_backend(&"zain".into(), BackendPolicy::real());
+        let id = router.accept(&Incoming::new(Connection::new("zain", "+1"), "hello"), START).unwrap();
+        let mut turns = |now| {
+            for _ in 0..4 {
+                router.step(now);
+                router.commit(now).unwrap();
+            }
+            router.pending()
+        };
+        assert_eq!(turns(START), 1);
+        assert_eq!(turns(START + seconds(patience - 1)), 1);
+        assert_eq!(turns(START + seconds(patience)), 0);
+        let row = router.store().reader().unwrap().message(id).unwrap().unwrap().row;
+        assert_eq!(row.reason.as_deref(), Some("app slow timed out (phase handle)"));
+    }
+}
+
+/// Says nothing by itself, and answers whatever nobody answered.
+struct Talkative;
+
+impl App for Talkative {
+    fn fallback(&mut self, message: &mut Message) -> Result<Flow, AppError> {
+        message.respond("could not understand");
+        Ok(Flow::Done)
+    }
+}
+
+/// Who writes to an app that does not work is not told that they were not understood, when the app says that this is the end of it.
+#[test]
+fn a_failure_may_be_the_last_word() {
+    for (last, replies) in [(true, 0), (false, 1)] {
+        let apps = Apps::new().with("slow", Hesitant).with("default", Talkative);
+        let mut router = Router::new(Box::new(Memory::new()), apps, Policy::default(), 1);
+        router.set_backend(&"zain".into(), BackendPolicy::real());
+        router.backend_up("zain");
+        let id = router.accept(&Incoming::new(Connection::new("zain", "+1"), "hello"), START).unwrap();
+        for _ in 0..3 {
+            router.step(START);
+            router.commit(START).unwrap();
+        }
+        let answer = LateAnswer { last, error: Some("failed: no luck".into()), ..LateAnswer::default() };
+        router.answer(id, "slow", answer, START);
+        let mut sent = Vec::new();
+        for _ in 0..4 {
+            router.step(START);
+            sent.extend(router.commit(START).unwrap());
+        }
+        assert_eq!(sent.len(), replies, "last: {last}");
+        let row = router.store().reader().unwrap().message(id).unwrap().unwrap().row;
+        let expected = if last { State::Failed } else { State::Handled };
+        assert_eq!(row.state, expected);
+        assert!(row.reason.unwrap().contains("app slow failed: no luck (phase handle)"));
+    }
+}
+
 /// The new app of the same name may ask for time again.
 #[test]
 fn a_new_app_may_ask_for_time_again() {

@@ -62,6 +62,21 @@ cases! {
         assert_eq!(stage.counters().uncertain, 0);
     }
 
+    /// "What was stored of that message as it came in, for engines that put an answer beside its question, and only when it came in by the same backend."
+    fn who_wants_it_is_shown_what_is_answered(stage) {
+        let hears = |stage: &mut Stage, backend: &str, text: &str| {
+            let raw = Some(text.as_bytes().to_vec());
+            let incoming = Incoming { raw, ..Incoming::new(Connection::new(backend, "+1"), text) };
+            stage.hears(&incoming).unwrap();
+            stage.flows().into_iter().map(|outgoing| outgoing.answered).collect::<Vec<_>>()
+        };
+        assert_eq!(hears(stage, "zain", "echo one"), [None], "it did not ask for it");
+        stage.rule("zain", BackendPolicy { shows_answered: true, ..BackendPolicy::real() });
+        assert_eq!(hears(stage, "zain", "echo two"), [Some(b"echo two".to_vec())]);
+        assert_eq!(hears(stage, "tnm", "to zain +9 three"), [None], "another line's mail is its own affair");
+        assert_eq!(one(stage).answered, None);
+    }
+
     fn what_the_carrier_will_never_take_fails_at_once(stage) {
         let given = one(stage);
         let behind = submit(stage, "zain", "+1", "behind");
@@ -361,7 +376,7 @@ cases! {
     /// Programs and apps may say how a message is to be sent; over a restart, too.
     fn wishes_reach_the_backend(stage) {
         let now = stage.now;
-        let wishes = Wishes { flash: false, report: Some(false) };
+        let wishes = Wishes { flash: false, report: Some(false), part: None };
         let draft = Draft { wishes, ..Draft::new(Connection::new("zain", "+1"), "quietly") };
         stage.submit(draft, "api", None, now).unwrap();
         stage.says("tnm", "+1", "flash now");
@@ -370,7 +385,7 @@ cases! {
         let mut given = stage.turns();
         given.sort_by(|one, other| one.text.cmp(&other.text));
         assert_eq!(texts(&given), ["now", "quietly"]);
-        assert_eq!(given[0].wishes, Wishes { flash: true, report: Some(true) });
+        assert_eq!(given[0].wishes, Wishes { flash: true, report: Some(true), part: None });
         assert_eq!(given[1].wishes, wishes);
     }
 

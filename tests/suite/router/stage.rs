@@ -65,7 +65,7 @@ impl App for Obedient {
                 message.respond(rest);
             }
             "flash" => {
-                message.respond(rest).wishes = Wishes { flash: true, report: Some(true) };
+                message.respond(rest).wishes = Wishes { flash: true, report: Some(true), part: None };
             }
             "twice" => {
                 message.respond(format!("{rest} 1"));
@@ -187,7 +187,7 @@ impl Stage {
     pub fn begin(&mut self) {
         let apps = Apps::new().with("obedient", Obedient(self.journal.clone()));
         let mut router = Router::new(Box::new(self.store.clone()), apps, self.policy.clone(), 7);
-        assert_eq!(router.start_apps(&Host { answers: Arc::new(Nobody) }), [] as [String; 0]);
+        assert_eq!(router.start_apps(&Host::new(Arc::new(Nobody))), [] as [String; 0]);
         for (name, policy) in &self.backends {
             router.set_backend(&(*name).into(), policy.clone());
             router.backend_up(name);

@@ -2,7 +2,8 @@
 
 use super::stage::{Journal, START, lock};
 use rapidsms::message::*;
-use rapidsms::store::*;
+// Of the pieces in both rooms those that come in.
+use rapidsms::store::{Piece, *};
 use rapidsms::time::Timestamp;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -144,6 +145,15 @@ impl Store for Staged {
         fn named(&mut self, backend: &str, remote_id: &str) -> Option<Named>;
         fn arrived(&mut self, id: MessageId, part: u32) -> u32;
         fn backend_of(&mut self, id: MessageId) -> Option<Name>;
+        fn raw(&mut self, id: MessageId) -> Option<Vec<u8>>;
+        fn callback(&mut self, id: MessageId) -> Option<Wanted>;
+        fn tell(&mut self, id: MessageId, happened: u8, over: bool, call: Option<&NewCall<'_>>, now: Timestamp) -> ();
+        fn call_hosts(&mut self, after: &str, limit: usize) -> Vec<String>;
+        fn due_calls(&mut self, host: &str, limit: usize, now: Timestamp) -> Vec<Call>;
+        fn next_call(&mut self, now: Timestamp) -> Option<Timestamp>;
+        fn oldest_calls(&mut self, limit: usize) -> Vec<Call>;
+        fn put_off_call(&mut self, number: i64, attempts: u32, due: Timestamp) -> ();
+        fn end_call(&mut self, number: i64, now: Timestamp) -> ();
         fn recall(&mut self, scope: &str, key: &str) -> Option<Remembered>;
         fn remember(&mut self, scope: &str, key: &str, what: &Remembered) -> ();
         fn contact(&mut self, connection: &Connection) -> Option<Contact>;
@@ -176,6 +186,10 @@ impl Store for Staged {
         if !lock(&self.journal).killed {
             self.with(|store| store.running(id));
         }
+    }
+
+    fn waiting_calls(&self) -> u64 {
+        self.with(|store| store.waiting_calls())
     }
 
     fn waiting(&self, direction: Direction) -> u64 {

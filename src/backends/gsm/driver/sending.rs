@@ -8,11 +8,11 @@ use super::incoming::{NOBODY, report_name};
 use super::ladder::{center_command, needs_ladder, wanted_center};
 use super::stored::{self, Way};
 use super::{Driver, Effect, Job};
-use crate::message::{About, MessageId, Outgoing, Receipt, Report, SendFailure};
+use crate::message::{About, MessageId, Outgoing, Piece, Receipt, Report, SendFailure};
 use crate::modem::{Answer, Class, Command, ModemError, Outcome, answers};
 use crate::numbers::{self, Numbering, Sender};
 use crate::pdu::transliterate::shortened;
-use crate::pdu::{self, Address, Submit, Validity};
+use crate::pdu::{self, Address, Concat, Submit, Validity};
 use crate::time::Timestamp;
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -162,14 +162,30 @@ impl Driver {
         let scope = self.rules.transliterate;
         let plain = scope.and_then(|scope| shortened(&outgoing.text, scope, &self.rules.splitting));
         let text = plain.as_deref().unwrap_or(&outgoing.text);
-        let plan = pdu::plan(text, &self.rules.splitting).map_err(|error| error.to_string())?;
+        let plan = match outgoing.wishes.part {
+            None => pdu::plan(text, &self.rules.splitting).map_err(|error| error.to_string())?,
+            Some(Piece { sequence, total, bits, .. }) => pdu::plan_part(text, bits, &self.rules.splitting)
+                .map_err(|_| {
+                    format!(
+                        "part {sequence} of {total} of a longer message does not fit into one short message"
+                    )
+                })?,
+        };
         // The same at each try, here or in the next life of this process, so that a phone knows parts that come twice.
         let reference = outgoing.id.tail().to_le_bytes();
         let reference = u16::from_le_bytes([reference[0], reference[1]]);
         let class = (outgoing.wishes.flash || self.rules.flash).then_some(0);
         let validity = Validity::at_least(outgoing.expires_at.since(wall).min(self.rules.validity));
         let report = outgoing.wishes.report.unwrap_or(self.rules.report);
-        let parts = Submit::of_plan(&plan, &number, reference, class).into_iter().map(|mut submit| {
+        let submits = match outgoing.wishes.part {
+            None => Submit::of_plan(&plan, &number, reference, class),
+            // The reference is that of whoever has cut the message, for the other parts come from there, too.
+            Some(Piece { reference, bits, total, sequence }) => {
+                let concat = Concat { reference, total, sequence, bits };
+                Submit::of_part(&plan, &number, concat, class).into_iter().collect()
+            }
+        };
+        let parts = submits.into_iter().map(|mut submit| {
             submit.report_request = report;
             submit.validity = Some(validity);
             submit.encode().map_err(|error| error.to_string())

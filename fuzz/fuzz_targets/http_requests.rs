@@ -1,0 +1,7 @@
+#![no_main]
+
+#[allow(dead_code)]
+#[path = "../../tests/suite/fuzz/targets.rs"]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|octets: &[u8]| targets::http_requests(octets));
