@@ -36,12 +36,13 @@ pub(super) fn answer(
 fn table(filter: &Filter, reader: &mut dyn Reader, rows: usize, octets: usize) -> Result<String, StoreError> {
     let mut table = format!("\u{feff}{HEAD}");
     let mut query = filter.query();
+    let fits = filter.test();
     let mut looked = 0;
     loop {
         query.limit = PAGE_LIMIT.min(rows - looked);
         let page = reader.messages(&query)?;
         looked += page.messages.len();
-        for row in page.messages.iter().filter(|row| filter.fits(row)) {
+        for row in page.messages.iter().filter(|row| fits(row)) {
             line(&mut table, row);
         }
         match page.next {

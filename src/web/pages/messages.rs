@@ -79,8 +79,9 @@ impl Filter {
     }
 
     /// Whether a message has the text in it, in whatever capitals.
-    pub(super) fn fits(&self, row: &Row) -> bool {
-        self.text.is_empty() || row.text.to_lowercase().contains(&self.text.to_lowercase())
+    pub(super) fn test(&self) -> impl Fn(&Row) -> bool + use<> {
+        let text = self.text.to_lowercase();
+        move |row| text.is_empty() || row.text.to_lowercase().contains(&text)
     }
 
     fn is_direction(&self, word: &str) -> bool {
@@ -142,6 +143,7 @@ impl Listing {
             return Ok(Listing { rows: page.messages, next: page.next, reached: None });
         }
         query.limit = GULP;
+        let fits = filter.test();
         let mut listing = Listing::default();
         let mut searched = 0;
         loop {
@@ -150,7 +152,7 @@ impl Listing {
             let mut rows = page.messages.into_iter();
             while let Some(row) = rows.next() {
                 let (id, at) = (row.id, row.created_at);
-                if filter.fits(&row) {
+                if fits(&row) {
                     listing.rows.push(row);
                 }
                 let is_last = rows.as_slice().is_empty();

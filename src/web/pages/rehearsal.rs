@@ -70,6 +70,10 @@ impl Reader for Haystack {
         Ok(Vec::new())
     }
 
+    fn calls(&mut self) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+
     fn oldest_waiting(&mut self, _: &str) -> Result<Option<Timestamp>, StoreError> {
         Ok(None)
     }
