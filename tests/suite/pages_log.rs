@@ -340,3 +340,44 @@ fn the_first_pages_are_light() {
     assert_eq!(listed(&daemon.get("/messages/").body).len(), 50);
     assert!(!style.body.contains("url("), "a style loads nothing");
 }
+
+#[test]
+fn every_page_says_when_something_needs_attention() {
+    let daemon = Daemon::start(&format!("{ECHO}daily_cap = 1\n"));
+    assert!(!daemon.get("/messages/").body.contains("class=\"health\""));
+    daemon.says("111", "echo hello");
+    daemon.says("111", "echo again");
+    daemon.wait_until("the cap is reached", |daemon| {
+        daemon.get("/").body.contains("Something needs attention").then_some(())
+    });
+    for path in ["/", "/messages/", "/backends/", "/parts", "/httptester/message_tester/111/", "/messages/1/"]
+    {
+        let page = sound(&daemon, path).body;
+        assert!(page.contains("Backend message_tester sends nothing"), "{path}: {page}");
+        assert!(page.contains("href=\"/backends/\">What to do"), "{path}: {page}");
+    }
+    let page = daemon.get("/backends/").body;
+    assert!(page.contains("raise the cap"), "{page}");
+}
+
+#[test]
+fn people_get_a_page_when_the_store_cannot_be_read() {
+    let daemon = Daemon::start(ECHO);
+    daemon.says("111", "echo hello");
+    daemon.answers("111", "hello");
+    // Somebody with the sqlite3 shell: the reader's statements fail, whatever the router does.
+    let database = rusqlite::Connection::open(daemon.database()).unwrap();
+    database.busy_timeout(super::daemon::PATIENCE).unwrap();
+    database.execute_batch("ALTER TABLE connections RENAME TO elsewhere").unwrap();
+    for path in ["/", "/messages/"] {
+        let page = sound(&daemon, path);
+        assert_eq!(page.status, 503, "{path}");
+        assert!(
+            page.head.contains("Retry-After") && page.body.contains("cannot be read"),
+            "{path}: {}",
+            page.body
+        );
+    }
+    assert_eq!(daemon.get("/messages/export.csv").status, 503);
+    assert!(daemon.get("/api/v1/messages").json()["error"].is_string());
+}
