@@ -9,7 +9,7 @@ use rapidsms::store::sqlite::Sqlite;
 use rapidsms::store::{Ending, NewIncoming, Store, Tried, no_bound};
 use rapidsms::time::Timestamp;
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -59,7 +59,37 @@ fn main() {
     fill(folder.path());
     let daemon = Daemon::start(folder.path());
     println!("start to accepting, {ROWS} rows after kill -9 {:?}", daemon.start_time);
+    daemon.idle();
+    pages(&daemon.address);
     daemon.kill();
+}
+
+/// How long the slowest of a hundred takes of each kind of page, on a store of many rows.
+fn pages(address: &str) {
+    for page in [
+        "/",
+        "/messages/",
+        "/messages/?state=handled&direction=in",
+        "/messages/?identity=%2B1555001234",
+        "/messages/?state=failed",
+        "/messages/?until=2026-01-01",
+        "/messages/?text=not+to+be+found",
+        "/backends/",
+    ] {
+        let request = format!("GET {page} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        let mut times: Vec<Duration> = (0..100)
+            .map(|_| {
+                let start = Instant::now();
+                let mut connection = TcpStream::connect(address).expect("a connection");
+                let mut answer = String::new();
+                let asked = connection.write_all(request.as_bytes());
+                asked.and_then(|()| connection.read_to_string(&mut answer)).expect("a page");
+                assert!(answer.starts_with("HTTP/1.1 200"), "{page}: {answer}");
+                start.elapsed()
+            })
+            .collect();
+        println!("{page:<40} p99 {:>10.1?}   (bound 50 ms)", p99(&mut times));
+    }
 }
 
 /// How often the disk can be made to keep a page, and how long the slowest in a hundred takes.

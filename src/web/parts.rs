@@ -2,6 +2,7 @@
 //!
 //! Nothing is sent or stored. A page thread does the counting, so that a long text does not hold up the listener.
 
+use super::pages::{self, filters};
 use super::site;
 use crate::http::form;
 use crate::http::{Request, Response};
@@ -36,13 +37,14 @@ pub(super) fn api(request: &Request, board: &Board) -> Response {
 #[derive(Template)]
 #[template(path = "parts.html")]
 struct Page<'a> {
+    frame: pages::Frame,
     text: &'a str,
     count: Option<&'a Count>,
     trouble: &'a str,
 }
 
 /// `/parts`: a form, and what comes of its text.
-pub(super) fn page(request: &Request) -> Result<Response, askama::Error> {
+pub(super) fn page(request: &Request, frame: pages::Frame) -> Response {
     let encoded = if request.method() == "POST" { request.body() } else { request.query().as_bytes() };
     let (text, mut trouble) = match form::pairs(encoded) {
         // A browser sends each end of a line as two characters, and nobody typed two.
@@ -56,9 +58,8 @@ pub(super) fn page(request: &Request) -> Result<Response, askama::Error> {
             None
         }
     };
-    let page =
-        Page { text: &text, count: count.as_ref().filter(|_| !text.is_empty()), trouble: trouble.as_str() };
-    page.render().map(Response::html)
+    let count = count.as_ref().filter(|_| !text.is_empty());
+    pages::html(&Page { frame, text: &text, count, trouble: trouble.as_str() })
 }
 
 fn counted(wanted: &Wanted, board: &Board) -> Result<Count, Response> {

@@ -7,11 +7,13 @@ use super::door::{Reply, Site as Serve};
 use super::guard;
 use super::intake::Gateways;
 use super::kannel::{self, Kannel};
+use super::pages;
 use crate::http::{Request, Response, form};
 use crate::hub::board::Board;
 use crate::hub::event::{Event, Mouth, Question, Told};
 use crate::message::{Connection, Draft, Incoming, MessageId, State, Wishes};
 use crate::router::{Refusal, Refused};
+use crate::time::Timestamp;
 use crossbeam_channel::{Sender, TrySendError};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -30,6 +32,8 @@ pub struct Read {
     pub request: Request,
     /// The path, decoded and cut at its slashes.
     pub segments: Vec<String>,
+    /// When it came.
+    pub now: Timestamp,
     /// The answer.
     pub reply: Reply,
 }
@@ -146,12 +150,16 @@ impl Serve for Site {
             ("POST", ["httptester", backend, ""] | ["httptester", backend]) => {
                 self.tester_message(backend, &request, reply);
             }
+            ("POST", ["messages", id, ""] | ["messages", id]) if !["", "export.csv"].contains(id) => {
+                self.page_decision(id, &request, reply)
+            }
             ("POST", ["api", "v1", "messages"]) => self.api_message(&request, reply),
             ("POST", ["api", "v1", "messages", id]) => self.api_decision(id, &request, reply),
             ("POST", ["api", "v1", "backends", backend, "ussd"]) => self.api_ussd(backend, &request, reply),
             // Nothing is changed by it: a text that is too long for a query may come as a body.
             ("GET" | "HEAD", _) | ("POST", ["parts"] | ["api", "v1", "parts"]) => {
-                match self.readers.try_send(Read { request, segments, reply }) {
+                let now = (self.gateways.clock)();
+                match self.readers.try_send(Read { request, segments, now, reply }) {
                     Ok(()) => {}
                     Err(TrySendError::Full(read) | TrySendError::Disconnected(read)) => {
                         read.reply.send(busy("too many pages are wanted at once; try again soon"));
@@ -161,6 +169,9 @@ impl Serve for Site {
             _ => {
                 let allowed = match path.as_slice() {
                     ["httptester", _] | ["httptester", _, ""] => "GET, HEAD, POST",
+                    ["messages", id] | ["messages", id, ""] if !["", "export.csv"].contains(id) => {
+                        "GET, HEAD, POST"
+                    }
                     ["api", "v1", "messages" | "parts"] | ["parts"] => "GET, HEAD, POST",
                     ["api", "v1", "backends", _, "ussd"] => "POST",
                     _ => "GET, HEAD",
@@ -194,7 +205,7 @@ impl Site {
         };
         // The page's own form asks to be sent back to the conversation.
         let back = form::field(&pairs, "page").map(|_| {
-            let page = super::pages::address(backend, identity);
+            let page = pages::address(backend, identity);
             let joint = if page.contains('?') { '&' } else { '?' };
             format!("{page}{joint}sent=")
         });
@@ -260,6 +271,29 @@ impl Site {
         });
         let actor = if request.is_local() { "person at the command line" } else { "api" };
         self.say(Event::Decide { id, state, actor: actor.to_string(), told });
+    }
+
+    /// The same from the page of the message, whose reader is sent back to it and told there what came of it.
+    fn page_decision(&self, id: &str, request: &Request, reply: Reply) {
+        let Ok(id) = id.parse::<MessageId>() else {
+            return reply.send(Response::error(404, "there is no such message"));
+        };
+        let pairs = form::pairs(request.body()).unwrap_or_default();
+        let Some(state) = form::field(&pairs, "state").and_then(|state| state.parse::<State>().ok()) else {
+            return reply
+                .send(Response::error(400, "the form needs the field state: held, queued or cancelled"));
+        };
+        let told: Told<bool> = Box::new(move |result| {
+            let outcome = match result {
+                Ok(true) => pages::Outcome::Done,
+                Ok(false) => pages::Outcome::TooLate,
+                Err(refused) if refused.refusal == Refusal::Invalid => return reply.send(refusal(&refused)),
+                Err(_) => pages::Outcome::Refused,
+            };
+            reply.send(Response::redirect(pages::decided(id, outcome)));
+        });
+        let actor = "person at the page".to_string();
+        self.say(Event::Decide { id, state, actor, told });
     }
 
     /// A person asks the network something through a backend: `{"code": "*144#"}`.

@@ -35,6 +35,7 @@ mod modems_cli;
 mod numbers;
 mod openapi;
 mod pages;
+mod pages_log;
 mod pdu;
 mod phases;
 mod power_cut;

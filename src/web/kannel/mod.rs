@@ -152,7 +152,8 @@ impl Kannel {
             }
         }
         // No path of a request is no segment at all: so only this can ask for it.
-        match self.readers.try_send(Read { request, segments: Vec::new(), reply }) {
+        let now = (self.gateways.clock)();
+        match self.readers.try_send(Read { request, segments: Vec::new(), now, reply }) {
             Ok(()) => {}
             Err(TrySendError::Full(read) | TrySendError::Disconnected(read)) => {
                 read.reply.send(words(503, "Temporal failure, try again later."));
