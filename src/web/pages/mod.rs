@@ -1,7 +1,7 @@
 //! The pages for people and the reading half of the API. Each page thread has a reader of its own on the store.
 //!
-//! Templates escape whatever a message, an identity or an error says, and [`filters`] makes what has no picture visible before that. No page has a
-//! script, loads anything from elsewhere or changes anything: forms go to [`site`], which asks where they come from first.
+//! Templates escape whatever a message, an identity or an error says, and `filters` makes what has no picture visible before that. No page has a
+//! script, loads anything from elsewhere or changes anything: forms go to [`super::site`], which asks where they come from first.
 
 mod api;
 mod backends;
