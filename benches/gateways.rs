@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{median, p99, processes};
+use common::{launch, median, p99, processes};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -236,8 +236,7 @@ fn serve(connection: TcpStream, answers: &AtomicU64, arrived: &Sender<Instant>) 
 }
 
 fn rapidsms(folder: &Path, gateway: u16) -> Running {
-    let settings = folder.join("settings.toml");
-    let text = format!(
+    let settings = format!(
         "INSTALLED_APPS = [\"echo\"]\nLOG_LEVEL = \"ERROR\"\n[web]\nlisten = \"127.0.0.1:0\"\n\
          [INSTALLED_BACKENDS.message_tester]\nENGINE = \"bucket\"\n\
          [INSTALLED_BACKENDS.gateway]\nENGINE = \"http\"\nloop_guard = false\n\
@@ -245,22 +244,7 @@ fn rapidsms(folder: &Path, gateway: u16) -> Running {
          params_outgoing = \"to=%(phone_number)s&text=%(message)s\"\n\
          params_incoming = \"from=%(phone_number)s&text=%(message)s\"\n"
     );
-    fs::write(&settings, text).expect("settings");
-    let mut child = Command::new(env!("CARGO_BIN_EXE_rapidsms"))
-        .args(["run_router", "--settings"])
-        .arg(&settings)
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the daemon");
-    let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
-    let address = loop {
-        let line = lines.next().expect("the daemon ended").expect("text");
-        if let Some(address) = line.strip_prefix("Message Tester: http://") {
-            break address.trim_end_matches("/httptester/").to_string();
-        }
-    };
-    // Whatever else it says must not fill the pipe.
-    std::thread::spawn(move || lines.for_each(drop));
+    let (child, address) = launch(folder, &settings);
     Running { children: vec![child], address, path: "/http/gateway/?x=y" }
 }
 

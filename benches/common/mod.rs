@@ -22,31 +22,13 @@ pub struct Daemon {
 
 impl Daemon {
     pub fn start(folder: &Path) -> Daemon {
-        let settings = folder.join("settings.toml");
-        fs::write(
-            &settings,
+        let start = Instant::now();
+        let (child, address) = launch(
+            folder,
             "INSTALLED_APPS = [\"echo\", \"default\"]\nLOG_LEVEL = \"ERROR\"\n[web]\nlisten = \"127.0.0.1:0\"\n\
              [INSTALLED_BACKENDS.bench]\nENGINE = \"bucket\"\n[INSTALLED_BACKENDS.other]\nENGINE = \"bucket\"\n",
-        )
-        .expect("settings");
-        let start = Instant::now();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_rapidsms"))
-            .args(["run_router", "--settings"])
-            .arg(&settings)
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the daemon");
-        let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
-        let address = loop {
-            let line = lines.next().expect("the daemon ended").expect("text");
-            if let Some(address) = line.strip_prefix("Message Tester: http://") {
-                break address.trim_end_matches("/httptester/").to_string();
-            }
-        };
-        let start_time = start.elapsed();
-        // Whatever else it says must not fill the pipe.
-        std::thread::spawn(move || lines.for_each(drop));
-        Daemon { child, address, start_time }
+        );
+        Daemon { child, address, start_time: start.elapsed() }
     }
 
     /// Waits until nothing is left to do: the first request after the load is answered, and its reply is sent.
@@ -113,6 +95,29 @@ impl Daemon {
     pub fn kill(mut self) {
         self.child.kill().and_then(|()| self.child.wait()).expect("the daemon is ours");
     }
+}
+
+/// Starts the daemon with these settings, one of which is a tester, and waits for its address.
+pub fn launch(folder: &Path, settings: &str) -> (Child, String) {
+    let file = folder.join("settings.toml");
+    fs::write(&file, settings).expect("settings");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_rapidsms"))
+        .args(["run_router", "--settings"])
+        .arg(&file)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the daemon");
+    let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
+    let address = loop {
+        let line = lines.next().expect("the daemon ended").expect("text");
+        if let Some(address) = line.strip_prefix("Message Tester: http://") {
+            break address.trim_end_matches("/httptester/").to_string();
+        }
+    };
+    // Whatever else it says must not fill the pipe.
+    std::thread::spawn(move || lines.for_each(drop));
+    (child, address)
 }
 
 pub fn request(backend: &str, peer: &str) -> Vec<u8> {

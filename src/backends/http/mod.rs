@@ -48,7 +48,7 @@ use given::{Given, wrong};
 use verdict::{Judge, Outcome};
 
 /// How many requests are under way at once, when the settings do not say.
-const WINDOW: usize = 8;
+const WINDOW: usize = 16;
 /// More requests at once than any gateway likes.
 const MOST_HANDS: usize = 256;
 
