@@ -23,8 +23,10 @@ use crate::message::{Incoming, MessageId, Outgoing, Receipt, Report, SendFailure
 use crate::pdu::Splitting;
 use crate::router::Refused;
 use crate::settings::{BackendSettings, EngineSpec};
+use crate::time::Timestamp;
 use std::fmt;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// One line to the world, on its own thread.
 ///
@@ -139,3 +141,9 @@ impl fmt::Debug for Engine {
 /// The engines of this program.
 pub const ENGINES: &[Engine] =
     &[bucket::ENGINE, httptester::ENGINE, gsm::ENGINE, http::ENGINE, kannel::ENGINE, email::ENGINE];
+
+/// The wall clock, for engines that need the time of day for what they send.
+fn wall() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+}

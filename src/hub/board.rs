@@ -1,7 +1,7 @@
 //! The notice board: how everything is, for pages, the CLI and health checks, readable from any thread.
 
 use super::latency::Histogram;
-use crate::message::{Direction, Name};
+use crate::message::Name;
 use crate::pdu::Splitting;
 use crate::router::Counters;
 use crate::time::Timestamp;
@@ -177,13 +177,25 @@ impl Notices {
         }
     }
 
-    /// A message went through a backend.
-    pub fn traffic(&mut self, name: &str, direction: Direction, now: Timestamp) {
+    /// A backend brought a message.
+    pub fn came_in(&mut self, name: &str, now: Timestamp) {
         if let Some(notice) = self.backends.get_mut(name) {
-            match direction {
-                Direction::In => notice.last_in = Some(now),
-                Direction::Out => notice.last_out = Some(now),
-            }
+            notice.last_in = Some(now);
+        }
+    }
+
+    /// A carrier took a message, which was accepted for sending so long ago.
+    pub fn left(&mut self, name: &str, took: Duration, now: Timestamp) {
+        if let Some(notice) = self.backends.get_mut(name) {
+            notice.last_out = Some(now);
+            notice.send_times.add(took);
+        }
+    }
+
+    /// A reply is handed to its backend for the first time, so long after its question was accepted.
+    pub fn replied(&mut self, name: &str, took: Duration) {
+        if let Some(notice) = self.backends.get_mut(name) {
+            notice.reply_times.add(took);
         }
     }
 

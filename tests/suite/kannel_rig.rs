@@ -79,7 +79,8 @@ impl Kannel {
         Kannel { ports, folder, bearerbox, smsbox }
     }
 
-    fn run(folder: &Path) -> (Program, Program) {
+    /// Runs bearerbox and smsbox by the `kannel.conf` of a folder, until both are ready.
+    pub fn run(folder: &Path) -> (Program, Program) {
         let bearerbox = Program::start("/usr/sbin/bearerbox", folder);
         bearerbox.wait_for("entering mainloop", 1);
         let smsbox = Program::start("/usr/sbin/smsbox", folder);
@@ -287,13 +288,14 @@ impl Drop for Phones {
 type Lines = Arc<(Mutex<Vec<String>>, Condvar)>;
 
 /// A program that says on standard error what it does. It is killed when it is dropped.
-struct Program {
+pub struct Program {
     child: Child,
     lines: Lines,
 }
 
 impl Program {
-    fn start(path: &str, folder: &Path) -> Program {
+    /// Starts it in the folder of its `kannel.conf`.
+    pub fn start(path: &str, folder: &Path) -> Program {
         let mut command = Command::new(path);
         command.args(["-v", "0", "kannel.conf"]).current_dir(folder);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
@@ -316,7 +318,7 @@ impl Program {
 
     /// Waits until so many of its lines have this in them.
     #[track_caller]
-    fn wait_for(&self, part: &str, times: usize) {
+    pub fn wait_for(&self, part: &str, times: usize) {
         let (lines, news) = &*self.lines;
         let deadline = Instant::now() + PATIENCE;
         let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
@@ -332,7 +334,8 @@ impl Program {
         lines.iter().filter(|line| line.contains(part)).count()
     }
 
-    fn log(&self) -> String {
+    /// What it said so far.
+    pub fn log(&self) -> String {
         self.lines.0.lock().unwrap_or_else(PoisonError::into_inner).join("\n")
     }
 

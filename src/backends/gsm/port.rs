@@ -12,11 +12,10 @@ use super::others::Place;
 use super::pins::PinMemory;
 use super::rules::{Port, Rules};
 use super::search::{self, Found};
-use crate::backends::{BackendError, Line, Mail, Question};
-use crate::time::Timestamp;
+use crate::backends::{BackendError, Line, Mail, Question, wall};
 use mio::{Events, Poll, Token, Waker};
 use std::io;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 const MAIL: Token = Token(1);
 /// How long DTR stays low, so that the modem notices.
@@ -260,9 +259,4 @@ fn remember(pins: Option<&PinMemory>) -> Result<(), BackendError> {
 
 fn broken(what: &str, error: &io::Error) -> BackendError {
     BackendError::Lost(format!("{what}: {error}"))
-}
-
-fn wall() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }

@@ -36,13 +36,10 @@ pub mod template;
 pub mod trust;
 pub mod verdict;
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
-use super::{Backend, BackendError, Engine, Hand, Line, Mail};
+use super::{Backend, BackendError, Engine, Hand, Line, Mail, wall};
 use crate::http::client::{Answer, Call, Client, Rules};
 use crate::message::{Outgoing, Receipt, SendFailure};
 use crate::settings::{BackendSettings, EngineSpec};
-use crate::time::Timestamp;
 use call::Writer;
 use given::{Given, wrong};
 use verdict::{Judge, Outcome};
@@ -260,9 +257,4 @@ pub fn in_words(outcome: &Outcome) -> String {
         Outcome::Failed(SendFailure::Untried(why)) => format!("not tried: {why}"),
         Outcome::Paused(why) => format!("not sent, and nothing else is until this is mended: {why}"),
     }
-}
-
-fn wall() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }

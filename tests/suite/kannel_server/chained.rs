@@ -1,72 +1,11 @@
 //! A real Kannel in front of this router, which is its `http` smsc of the kind `kannel`: Debian's bearerbox and smsbox on loopback, with free ports and a
 //! folder of their own. Programs talk to Kannel, Kannel talks to us.
 
-use super::super::daemon::{Answer, Daemon, Ended, PATIENCE, folder};
+use super::super::daemon::{Answer, Daemon, Ended, folder};
+use super::super::kannel_rig::{self, Ports, Program};
 use super::project::{Peer, answer, sendsms};
-use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::process::Command;
 use tempfile::TempDir;
-
-/// So many ports that were free a moment ago, all different.
-fn free<const COUNT: usize>() -> [u16; COUNT] {
-    let held: [TcpListener; COUNT] = std::array::from_fn(|_| TcpListener::bind("127.0.0.1:0").unwrap());
-    held.map(|listener| listener.local_addr().unwrap().port())
-}
-
-type Lines = Arc<(Mutex<Vec<String>>, Condvar)>;
-
-/// One of Kannel's programs. It is killed when it is dropped.
-struct Program {
-    child: Child,
-    lines: Lines,
-}
-
-impl Program {
-    fn start(path: &str, folder: &Path) -> Program {
-        let mut command = Command::new(path);
-        command.args(["-v", "0", "kannel.conf"]).current_dir(folder);
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
-        let mut child = child.unwrap_or_else(|error| {
-            panic!("{path} is needed for the tests with a real Kannel ({error}): apt-get install kannel")
-        });
-        let stderr = child.stderr.take().unwrap();
-        let lines = Lines::default();
-        let written = Arc::clone(&lines);
-        std::thread::spawn(move || {
-            for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
-                written
-                    .0
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .push(String::from_utf8_lossy(&line).into_owned());
-                written.1.notify_all();
-            }
-        });
-        Program { child, lines }
-    }
-
-    #[track_caller]
-    fn wait_for(&self, part: &str) {
-        let lines = self.lines.0.lock().unwrap();
-        let absent = |lines: &mut Vec<String>| !lines.iter().any(|line| line.contains(part));
-        let (lines, waited) = self.lines.1.wait_timeout_while(lines, PATIENCE, absent).unwrap();
-        assert!(!waited.timed_out(), "no line with {part:?} in:\n{}", lines.join("\n"));
-    }
-
-    fn log(&self) -> String {
-        self.lines.0.lock().unwrap().join("\n")
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 /// Kannel, with us as its only line.
 struct Kannel {
@@ -79,7 +18,7 @@ struct Kannel {
 impl Kannel {
     /// `ours` is where this router serves Kannel's interface.
     fn start(ours: &str) -> Kannel {
-        let [admin, boxes, sendsms, back] = free();
+        let Ports { admin, boxes, sendsms, link: back, .. } = Ports::free();
         let home = tempfile::tempdir().unwrap();
         let configuration = format!(
             "group = core\nadmin-port = {admin}\nadmin-interface = 127.0.0.1\nadmin-password = sesame\n\
@@ -91,11 +30,7 @@ impl Kannel {
              group = sendsms-user\nusername = u\npassword = p\nmax-messages = 20\nconcatenation = true\n"
         );
         std::fs::write(home.path().join("kannel.conf"), configuration).unwrap();
-        let bearerbox = Program::start("/usr/sbin/bearerbox", home.path());
-        bearerbox.wait_for("entering mainloop");
-        let smsbox = Program::start("/usr/sbin/smsbox", home.path());
-        // smsbox says that it is connected before it is, and dies of a request in between. Its heart beats when it really is.
-        smsbox.wait_for("heartbeat.c");
+        let (bearerbox, smsbox) = kannel_rig::Kannel::run(home.path());
         Kannel { sendsms: format!("127.0.0.1:{sendsms}"), bearerbox, smsbox, _folder: home }
     }
 
@@ -133,7 +68,7 @@ ENGINE = "httptester"
 }
 
 fn router() -> (Daemon, Kannel) {
-    let [own] = free();
+    let Ports { router: own, .. } = Ports::free();
     let own = format!("127.0.0.1:{own}");
     (Daemon::start(&settings(&own)), Kannel::start(&own))
 }
@@ -190,7 +125,7 @@ fn nothing_is_lost_while_this_router_is_away() {
     texts(&daemon, 1, &kannel);
     let Ended { folder, .. } = daemon.stop();
     kannel.send("text=meanwhile");
-    kannel.bearerbox.wait_for("Couldn't connect");
+    kannel.bearerbox.wait_for("Couldn't connect", 1);
     let daemon = Daemon::start_in(folder);
     assert_eq!(texts(&daemon, 2, &kannel), ["before", "meanwhile"]);
 }
@@ -198,7 +133,7 @@ fn nothing_is_lost_while_this_router_is_away() {
 /// To a Kannel every status but 202 means "never again"; so while the store is full it gets none.
 #[test]
 fn nothing_is_lost_while_the_store_is_full() {
-    let [own] = free();
+    let Ports { router: own, .. } = Ports::free();
     let own = format!("127.0.0.1:{own}");
     let home = folder(&settings(&own));
     let mut limited = Command::new("sh");
@@ -237,7 +172,7 @@ fn a_program_behind_kannel_is_told_that_we_took_its_message() {
 /// Kannel puts its own address for reports around the program's; what becomes of the message later goes to Kannel, and from there to the program.
 #[test]
 fn reports_go_back_by_kannel() {
-    let [own] = free();
+    let Ports { router: own, .. } = Ports::free();
     let own = format!("127.0.0.1:{own}");
     // Nobody is there to send it, so it waits until a person decides.
     let gone = settings(&own).replace("ENGINE = \"httptester\"", "ENGINE = \"gsm\"\nPORT = \"/dev/gone\"");
